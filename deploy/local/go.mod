@@ -1,0 +1,3 @@
+module github.com/riposte-dev/riposte/deploy/local
+
+go 1.25.0

@@ -1,0 +1,3 @@
+module github.com/riposte-dev/riposte/shared
+
+go 1.25.0
