@@ -1,0 +1,92 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+)
+
+// Secret is a setting that must not be seen: NAME holds the value, or NAME_FILE the path of
+// a mounted file, which is read at each use so that a rotated secret takes effect.
+type Secret struct{ name, value, file string }
+
+// NewSecret is a secret with a fixed value, for tests.
+func NewSecret(name, value string) Secret { return Secret{name: name, value: value} }
+
+// IsSet says whether the secret is configured.
+func (s Secret) IsSet() bool { return s.value != "" || s.file != "" }
+
+// Read is the value now, without a trailing line break.
+func (s Secret) Read() (string, error) {
+	if s.file == "" {
+		return s.value, nil
+	}
+	b, err := os.ReadFile(s.file)
+	if err != nil {
+		return "", fmt.Errorf("read %s_FILE: %w", s.name, err)
+	}
+	value := strings.TrimRight(string(b), "\r\n")
+	if value == "" {
+		return "", fmt.Errorf("read %s_FILE: %s is empty", s.name, s.file)
+	}
+	return value, nil
+}
+
+// String hides the value.
+func (s Secret) String() string {
+	if s.IsSet() {
+		return "[secret]"
+	}
+	return ""
+}
+
+// GoString hides the value from %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText hides the value from encoders.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue hides the value from logs.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// Describe says what is allowed.
+func (Secret) Describe() string { return "text, or a path in NAME_FILE" }
+
+func setSecret(environ map[string]string, p Param) error {
+	s := Secret{name: p.Name, value: environ[p.Name], file: environ[p.Name+"_FILE"]}
+	switch {
+	case s.value != "" && s.file != "":
+		return fmt.Errorf("%s and %s_FILE are both set: want one of them", p.Name, p.Name)
+	case p.Required && !s.IsSet():
+		return fmt.Errorf("%s is not set: want it, or %s_FILE with the path of a file", p.Name, p.Name)
+	case s.file != "":
+		if _, err := s.Read(); err != nil {
+			return fmt.Errorf("%s_FILE is %q: want a readable file that is not empty (%w)", p.Name, s.file, errors.Unwrap(err))
+		}
+	}
+	if field, ok := p.field.Addr().Interface().(*Secret); ok {
+		*field = s
+	}
+	return nil
+}
+
+// List is a comma-separated list; blanks around the entries are dropped.
+type List []string
+
+// UnmarshalText reads the list.
+func (l *List) UnmarshalText(b []byte) error {
+	*l = nil
+	for part := range strings.SplitSeq(string(b), ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			return errors.New("an entry is empty")
+		}
+		*l = append(*l, part)
+	}
+	return nil
+}
+
+// Describe says what is allowed.
+func (List) Describe() string { return "a comma-separated list" }

@@ -1,0 +1,238 @@
+// Package kube is a function's whole dealing with the Kubernetes API: a small client that
+// can be told to change nothing, the search for the pod an alert is about and the proof
+// that it is that pod, and the meaning of the API server's errors.
+//
+// The client is a REST client, not a generated clientset: the clientset links every API
+// group and triples a function's binary and start-up.
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/riposte-dev/riposte/shared/guard"
+	"github.com/riposte-dev/riposte/shared/response"
+)
+
+// Settings are the settings of every function that acts on Kubernetes.
+type Settings struct {
+	Kubeconfig string `env:"KUBECONFIG" help:"Path of a kubeconfig; unset means the ServiceAccount of the pod."`
+	guard.Protection
+}
+
+// Resource is the path of a kind in the API, without its namespace.
+type Resource string
+
+// The resources functions deal with.
+const (
+	Pods                   Resource = "api/v1/pods"
+	Nodes                  Resource = "api/v1/nodes"
+	Namespaces             Resource = "api/v1/namespaces"
+	Services               Resource = "api/v1/services"
+	ReplicationControllers Resource = "api/v1/replicationcontrollers"
+	Deployments            Resource = "apis/apps/v1/deployments"
+	ReplicaSets            Resource = "apis/apps/v1/replicasets"
+	StatefulSets           Resource = "apis/apps/v1/statefulsets"
+	DaemonSets             Resource = "apis/apps/v1/daemonsets"
+	Jobs                   Resource = "apis/batch/v1/jobs"
+	CronJobs               Resource = "apis/batch/v1/cronjobs"
+	NetworkPolicies        Resource = "apis/networking.k8s.io/v1/networkpolicies"
+)
+
+// Plural is the resource's name in a path: pods.
+func (r Resource) Plural() string { return string(r[strings.LastIndexByte(string(r), '/')+1:]) }
+
+// path is the path of a collection, or of one object.
+func (r Resource) path(namespace, name string) string {
+	group := string(r[:strings.LastIndexByte(string(r), '/')])
+	p := "/" + group
+	if namespace != "" {
+		p += "/namespaces/" + namespace
+	}
+	p += "/" + r.Plural()
+	if name != "" {
+		p += "/" + name
+	}
+	return p
+}
+
+// Client reads and writes objects. Its errors are classified: response.KindOf.
+type Client struct {
+	rest    *rest.RESTClient
+	dryRun  bool
+	manager string
+}
+
+// maxRetries bounds how often a request the API server answered with Retry-After (429 and 5xx) is
+// sent again, after the time it asked for and within the deadline of the alert.
+const maxRetries = 3
+
+// Connect makes a client from the kubeconfig, or from the pod's ServiceAccount. It does not
+// fall back to ~/.kube/config: a function never acts on a cluster nobody named.
+func Connect(s Settings, common response.Settings, manager string) (*Client, error) {
+	config, err := restConfig(s.Kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	config.UserAgent = "riposte/" + manager
+	return NewClient(config, common.DryRun, manager)
+}
+
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		config, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("KUBECONFIG is not set and there is no ServiceAccount: want one of them (%w)", err)
+		}
+		return config, nil
+	}
+	rules := &clientcmd.ClientConfigLoadingRules{Precedence: strings.Split(kubeconfig, ":")}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("KUBECONFIG is %q: want a readable kubeconfig (%w)", kubeconfig, err)
+	}
+	return config, nil
+}
+
+// NewClient makes a client for the API server of config. With dryRun every change is sent with
+// dryRun=All: authorization, admission and preconditions are exercised and nothing is stored.
+// manager is the field manager of every change.
+func NewClient(config *rest.Config, dryRun bool, manager string) (*Client, error) {
+	config = rest.CopyConfig(config)
+	// The API server's own priority and fairness decides who waits; client-go's default of 5 requests
+	// a second would hold up a burst of alerts for half a minute.
+	config.QPS = -1
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
+	config.GroupVersion = &schema.GroupVersion{}
+	scheme := runtime.NewScheme()
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"}) // errors arrive as metav1.Status
+	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	client, err := rest.UnversionedRESTClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("make the Kubernetes client: %w", err)
+	}
+	return &Client{rest: client, dryRun: dryRun, manager: manager}, nil
+}
+
+// Get reads one object into into. namespace is empty for cluster-scoped objects.
+func (c *Client) Get(ctx context.Context, r Resource, namespace, name string, into any) error {
+	return c.do(ctx, c.rest.Get().AbsPath(r.path(namespace, name)), into, "get", r, namespace, name)
+}
+
+// List reads all objects of a namespace into into.
+func (c *Client) List(ctx context.Context, r Resource, namespace string, into any) error {
+	return c.do(ctx, c.rest.Get().AbsPath(r.path(namespace, "")), into, "list", r, namespace, "")
+}
+
+// Create stores object.
+func (c *Client) Create(ctx context.Context, r Resource, namespace string, object any) error {
+	req := c.change(c.rest.Post().AbsPath(r.path(namespace, "")))
+	return c.send(ctx, req, object, nil, "create", r, namespace, "")
+}
+
+// Merge sends a JSON merge patch (RFC 7396). A metadata.uid or resourceVersion in it is a precondition.
+// The object as it is afterwards is read into into, unless that is nil.
+func (c *Client) Merge(ctx context.Context, r Resource, namespace, name string, patch, into any) error {
+	req := c.change(c.rest.Patch(types.MergePatchType).AbsPath(r.path(namespace, name)))
+	return c.send(ctx, req, patch, into, "patch", r, namespace, name)
+}
+
+// Apply is a server-side apply under its own field manager. A metadata.uid in the configuration is a precondition.
+// https://kubernetes.io/docs/reference/using-api/server-side-apply/
+func (c *Client) Apply(ctx context.Context, r Resource, namespace, name, manager string, force bool, configuration, into any) error {
+	req := c.rest.Patch(types.ApplyPatchType).AbsPath(r.path(namespace, name)).Param("fieldManager", manager)
+	if force {
+		req = req.Param("force", "true")
+	}
+	if c.dryRun {
+		req = req.Param("dryRun", metav1.DryRunAll)
+	}
+	return c.send(ctx, req, configuration, into, "apply", r, namespace, name)
+}
+
+// Delete removes an object if the preconditions hold.
+func (c *Client) Delete(ctx context.Context, r Resource, namespace, name string, options metav1.DeleteOptions) error {
+	return c.send(ctx, c.rest.Delete().AbsPath(r.path(namespace, name)), c.deletion(options), nil, "delete", r, namespace, name)
+}
+
+// Evict asks for a pod's eviction once: 429 means that a PodDisruptionBudget forbids it now.
+// https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/
+func (c *Client) Evict(ctx context.Context, namespace, name string, options metav1.DeleteOptions) error {
+	deletion := c.deletion(options)
+	eviction := policyv1.Eviction{
+		TypeMeta:      metav1.TypeMeta{APIVersion: "policy/v1", Kind: "Eviction"},
+		ObjectMeta:    metav1.ObjectMeta{Namespace: namespace, Name: name},
+		DeleteOptions: &deletion,
+	}
+	req := c.change(c.rest.Post().AbsPath(Pods.path(namespace, name), "eviction")).MaxRetries(0)
+	return c.sendOnce(ctx, req, eviction, "evict", Pods, namespace, name)
+}
+
+// deletion completes the options; they travel in the body, where the API server ignores dryRun in the query.
+func (c *Client) deletion(options metav1.DeleteOptions) metav1.DeleteOptions {
+	options.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"}
+	if c.dryRun {
+		options.DryRun = []string{metav1.DryRunAll}
+	}
+	return options
+}
+
+// change adds what every change carries in its query.
+func (c *Client) change(r *rest.Request) *rest.Request {
+	r = r.Param("fieldManager", c.manager)
+	if c.dryRun {
+		r = r.Param("dryRun", metav1.DryRunAll)
+	}
+	return r
+}
+
+func (c *Client) send(ctx context.Context, r *rest.Request, body, into any, verb string, res Resource, namespace, name string) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode %s %s: %w", verb, res.Plural(), err)
+	}
+	return c.do(ctx, r.Body(b), into, verb, res, namespace, name)
+}
+
+func (c *Client) sendOnce(ctx context.Context, r *rest.Request, body any, verb string, res Resource, namespace, name string) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode %s %s: %w", verb, res.Plural(), err)
+	}
+	_, err = r.SetHeader("Content-Type", runtime.ContentTypeJSON).Body(b).DoRaw(ctx)
+	return describe(err, verb, res, namespace, name)
+}
+
+func (c *Client) do(ctx context.Context, r *rest.Request, into any, verb string, res Resource, namespace, name string) error {
+	raw, err := r.MaxRetries(maxRetries).DoRaw(ctx)
+	if err != nil {
+		return describe(err, verb, res, namespace, name)
+	}
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return describe(fmt.Errorf("read the answer: %w", err), verb, res, namespace, name)
+	}
+	return nil
+}
+
+// describe says what was attempted and classifies the cause.
+func describe(err error, verb string, r Resource, namespace, name string) error {
+	if err == nil {
+		return nil
+	}
+	what := strings.Trim(namespace+"/"+name, "/")
+	return classify(fmt.Errorf("%s %s %s: %w", verb, r.Plural(), what, err))
+}

@@ -1,0 +1,238 @@
+package response
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/riposte-dev/riposte/shared/falco"
+)
+
+// Event is one event as an adapter received it. A bare alert has the type of Falcosidekick's events.
+type Event struct {
+	ID   string
+	Type string
+	Data []byte
+}
+
+// AlertGuard is a guardrail that looks at the alert alone. A non-nil Outcome stops the response.
+type AlertGuard interface {
+	CheckAlert(alert falco.Alert, now time.Time) *Outcome
+}
+
+// TargetGuard is a guardrail that looks at the alert and its target. A non-nil Outcome stops the response.
+type TargetGuard interface {
+	CheckTarget(ctx context.Context, alert falco.Alert, target Target) *Outcome
+}
+
+// Function is a response with everything around it. It is safe for concurrent use.
+type Function struct {
+	Name      string
+	Version   string
+	Activity  Activity
+	Responder Responder
+	// Alerts and Targets are the guardrails, in order.
+	Alerts  []AlertGuard
+	Targets []TargetGuard
+	// DryRun says that Responder was built to change nothing.
+	DryRun bool
+	// Timeout bounds one event; what is not done by then is Transient.
+	Timeout time.Duration
+	Log     *slog.Logger
+	Observe func(Observation)
+	Now     func() time.Time
+}
+
+// Observation is one handled event, for metrics.
+type Observation struct {
+	Function  string
+	Outcome   Verdict // empty where Err is set
+	Reason    Reason
+	Guardrail string // the guardrail that refused
+	Err       error
+	Duration  time.Duration
+	// AlertAge is how long after the system call the event arrived; zero if the event was not readable.
+	AlertAge time.Duration
+}
+
+// Handle takes one event through decoding, guardrails and the response. It returns nil
+// and no error where there is nothing to publish: a function's own outcome that came back to it.
+func (f *Function) Handle(ctx context.Context, e Event) (*Record, error) {
+	received := f.Now().UTC()
+	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
+	defer cancel()
+
+	h := handling{f: f, received: received}
+	record, err := h.run(ctx, e)
+	if err == nil && record == nil {
+		return nil, nil //nolint:nilnil // Nothing to publish, and nothing wrong: said so above.
+	}
+	h.report(ctx, e, record, err)
+	return record, err
+}
+
+// handling is one event on its way.
+type handling struct {
+	f         *Function
+	received  time.Time
+	alert     falco.Alert
+	guardrail string
+}
+
+func (h *handling) run(ctx context.Context, e Event) (record *Record, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.f.Log.ErrorContext(ctx, "response panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			record, err = nil, errors.New("internal error")
+		}
+	}()
+	switch e.Type {
+	case falco.TypeFalcosidekick, falco.TypeRiposte:
+		return h.runAlert(ctx, e.Data)
+	case TypeOutcome:
+		if _, ok := h.f.Responder.(OutcomeResponder); ok {
+			return h.runOutcome(ctx, e.Data)
+		}
+	}
+	return nil, InvalidError(fmt.Errorf("event type is %q: want %s", e.Type, h.f.types()))
+}
+
+func (h *handling) runAlert(ctx context.Context, data []byte) (*Record, error) {
+	alert, err := falco.Decode(data)
+	if err != nil {
+		return nil, InvalidError(err)
+	}
+	h.alert = alert
+	outcome, err := h.respond(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return h.record(outcome), nil
+}
+
+// respond runs the guardrails in their order, then the response.
+func (h *handling) respond(ctx context.Context) (Outcome, error) {
+	f := h.f
+	if o := h.checkAlert(); o != nil {
+		return *o, nil
+	}
+	var target Target
+	if t, ok := f.Responder.(Targeter); ok {
+		found, declined, err := t.Target(ctx, h.alert)
+		if err != nil {
+			return Outcome{}, err
+		}
+		target = found
+		if declined != nil {
+			return h.declined("protected", *declined, target), nil
+		}
+	}
+	for _, g := range f.Targets {
+		if o := g.CheckTarget(ctx, h.alert, target); o != nil {
+			return h.declined("condition", *o, target), nil
+		}
+	}
+	o, err := f.Responder.Respond(WithTarget(ctx, target), h.alert)
+	if err != nil {
+		return Outcome{}, err
+	}
+	return h.declined("response", o, target), nil
+}
+
+func (h *handling) checkAlert() *Outcome {
+	for _, g := range h.f.Alerts {
+		if o := g.CheckAlert(h.alert, h.received); o != nil {
+			h.guardrail = "sane-alert"
+			return o
+		}
+	}
+	return nil
+}
+
+// declined notes who refused, and gives an outcome without a target the one that was found.
+func (h *handling) declined(guardrail string, o Outcome, target Target) Outcome {
+	if o.Verdict == Refused {
+		h.guardrail = guardrail
+	}
+	if o.Target.Name == "" {
+		o.Target = target
+	}
+	return o
+}
+
+func (h *handling) runOutcome(ctx context.Context, data []byte) (*Record, error) {
+	cause, err := decodeRecord(data)
+	if err != nil {
+		return nil, InvalidError(err)
+	}
+	if cause.Response == h.f.Name {
+		return nil, nil //nolint:nilnil // Answering our own outcome with another would never end.
+	}
+	h.alert = cause.Alert
+	if o := h.checkAlert(); o != nil {
+		return h.record(*o), nil
+	}
+	responder, ok := h.f.Responder.(OutcomeResponder)
+	if !ok {
+		return nil, fmt.Errorf("%s takes no outcomes", h.f.Name)
+	}
+	for _, g := range h.f.Targets {
+		if o := g.CheckTarget(ctx, h.alert, Target{}); o != nil {
+			return h.record(h.declined("condition", *o, Target{})), nil
+		}
+	}
+	o, err := responder.RespondOutcome(ctx, cause)
+	if err != nil {
+		return nil, err
+	}
+	if o.Target.Name == "" && cause.Target != nil {
+		o.Target = *cause.Target
+	}
+	return h.record(o), nil
+}
+
+func (h *handling) record(o Outcome) *Record {
+	if h.f.DryRun && o.Verdict == Applied {
+		o.Verdict = DryRun
+	}
+	r := h.f.newRecord(h.alert, o, h.received)
+	return &r
+}
+
+// types are the event types this function takes.
+func (f *Function) types() string {
+	s := falco.TypeFalcosidekick + " or " + falco.TypeRiposte
+	if _, ok := f.Responder.(OutcomeResponder); ok {
+		s = falco.TypeFalcosidekick + ", " + falco.TypeRiposte + " or " + TypeOutcome
+	}
+	return s
+}
+
+// report writes the one log line of an alert and its metrics.
+func (h *handling) report(ctx context.Context, e Event, record *Record, err error) {
+	f := h.f
+	obs := Observation{Function: f.Name, Err: err, Guardrail: h.guardrail, Duration: f.Now().Sub(h.received)}
+	if !h.alert.Time.IsZero() {
+		obs.AlertAge = h.received.Sub(h.alert.Time)
+	}
+	attrs := []slog.Attr{
+		slog.String("response", f.Name), slog.String("event_id", e.ID), slog.String("rule", h.alert.Rule),
+		slog.String("priority", h.alert.Priority.String()), slog.Duration("duration", obs.Duration),
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("kind", KindOf(err).String()), slog.String("error", err.Error()))
+		f.Log.LogAttrs(ctx, slog.LevelError, "response failed", attrs...)
+	} else {
+		obs.Outcome, obs.Reason = record.Outcome, record.Reason
+		attrs = append(attrs, slog.String("alert_id", record.AlertID), slog.String("outcome", string(record.Outcome)),
+			slog.String("reason", string(record.Reason)), slog.String("message", record.Message), slog.Bool("dry_run", record.DryRun))
+		if record.Target != nil {
+			attrs = append(attrs, slog.String("target", record.Target.Subject()), slog.String("uid", record.Target.UID))
+		}
+		f.Log.LogAttrs(ctx, slog.LevelInfo, "response", attrs...)
+	}
+	f.Observe(obs)
+}

@@ -1,0 +1,88 @@
+package response
+
+import "fmt"
+
+// Reason says in one word why an outcome is what it is. The list is closed, so that
+// alerts and dashboards can rely on it; docs/reasons.md is made from it.
+type Reason string
+
+// The reasons.
+const (
+	// The alert itself.
+
+	// TestRule is Falcosidekick's own test alert.
+	TestRule Reason = "test-rule"
+	// InternalSource is an alert of Falco about itself.
+	InternalSource Reason = "internal-source"
+	// BelowMinPriority is less severe than MIN_PRIORITY.
+	BelowMinPriority Reason = "below-min-priority"
+	// TooOld is older than MAX_ALERT_AGE.
+	TooOld Reason = "too-old"
+	// FromTheFuture has a time ahead of this function's clock.
+	FromTheFuture Reason = "from-the-future"
+
+	// The target.
+
+	// NoTarget names no pod: a host alert, or fields Falco could not fill.
+	NoTarget Reason = "no-target"
+	// InvalidTarget names a pod or namespace that cannot exist.
+	InvalidTarget Reason = "invalid-target"
+	// Unverified names a pod and nothing to tell its incarnations apart.
+	Unverified Reason = "unverified"
+	// Gone: the target does not exist any more.
+	Gone Reason = "gone"
+	// Replaced: another object has the target's name now.
+	Replaced Reason = "replaced"
+	// NotScheduled: the pod has no node.
+	NotScheduled Reason = "not-scheduled"
+	// NoOwner: the pod has no owner.
+	NoOwner Reason = "no-owner"
+
+	// Guardrails.
+
+	// ProtectedNamespace is on the list of namespaces that are never touched.
+	ProtectedNamespace Reason = "protected-namespace"
+	// ProtectedAnnotation: riposte.dev/protect is "true" on the target, an owner or the namespace.
+	ProtectedAnnotation Reason = "protected-annotation"
+	// ControlPlaneNode runs the control plane.
+	ControlPlaneNode Reason = "control-plane-node"
+	// StaticPod is managed by a kubelet, not by the API server.
+	StaticPod Reason = "static-pod"
+	// DaemonSetPod belongs to a DaemonSet and SKIP_DAEMONSETS is on.
+	DaemonSetPod Reason = "daemonset-pod"
+	// ConditionFalse: WHEN is false.
+	ConditionFalse Reason = "condition-false"
+	// ConditionError: WHEN could not be evaluated, so it is taken as false.
+	ConditionError Reason = "condition-error"
+
+	// Single responses.
+
+	// StandalonePod has no owner that would recreate it.
+	StandalonePod Reason = "standalone-pod"
+	// StatefulSetPod belongs to a StatefulSet and SKIP_STATEFULSETS is on.
+	StatefulSetPod Reason = "statefulset-pod"
+	// TooFewReplicas: fewer healthy replicas than MIN_HEALTHY_REPLICAS would be left.
+	TooFewReplicas Reason = "too-few-replicas"
+	// DisruptionBudget: a PodDisruptionBudget forbids the eviction.
+	DisruptionBudget Reason = "disruption-budget"
+	// HostNetwork: the pod uses its node's network, which no policy can cut for it alone.
+	HostNetwork Reason = "host-network"
+	// AlreadySo: the target already was as wanted.
+	AlreadySo Reason = "already-so"
+	// Conflict: somebody else owns the field and holds it at another value.
+	Conflict Reason = "conflict"
+	// ResidualTraffic: the target was changed, and some traffic is still allowed.
+	ResidualTraffic Reason = "residual-traffic"
+	// FunctionError: the invoked function reported an error of its own.
+	FunctionError Reason = "function-error"
+)
+
+// Skip is an outcome without anything to act on.
+func Skip(r Reason, format string, args ...any) Outcome {
+	return Outcome{Verdict: Skipped, Reason: r, Message: fmt.Sprintf(format, args...)}
+}
+
+// Refuse is an outcome that a guardrail or a setting forbade.
+func Refuse(r Reason, format string, args ...any) Outcome {
+	return Outcome{Verdict: Refused, Reason: r, Message: fmt.Sprintf(format, args...)}
+}

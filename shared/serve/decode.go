@@ -1,0 +1,119 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+
+	"github.com/riposte-dev/riposte/shared/falco"
+	"github.com/riposte-dev/riposte/shared/response"
+)
+
+// form is how events arrived over HTTP, which decides how the outcome goes back.
+type form int
+
+const (
+	single form = iota
+	batched
+)
+
+// maxBatch bounds how many events one request may hold.
+const maxBatch = 1000
+
+// decode reads the events of a request: a CloudEvent in binary or structured mode, a batch of them,
+// or a bare alert of Falco, Falcosidekick or OpenFaaS.
+// https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
+func decode(header http.Header, body []byte) ([]response.Event, form, error) {
+	mediaType, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	if err != nil {
+		mediaType = ""
+	}
+	switch {
+	case mediaType == event.ApplicationCloudEventsBatchJSON:
+		events, err := decodeBatch(body)
+		return events, batched, err
+	case mediaType == event.ApplicationCloudEventsJSON || (!isBinary(header) && isStructured(body)):
+		e, err := decodeStructured(body)
+		return []response.Event{e}, single, err
+	case isBinary(header):
+		e, err := decodeBinary(header, body)
+		return []response.Event{e}, single, err
+	}
+	return []response.Event{bare(body)}, single, nil
+}
+
+// bare is an alert without an envelope, as Falco's http_output and Falcosidekick's webhook and OpenFaaS outputs send it.
+func bare(body []byte) response.Event {
+	return response.Event{Type: falco.TypeFalcosidekick, Data: body}
+}
+
+func isBinary(header http.Header) bool { return header.Get("Ce-Specversion") != "" }
+
+// isStructured recognises a CloudEvent in a body that does not say so, as in a Lambda payload. No alert has
+// a specversion.
+func isStructured(body []byte) bool {
+	if !bytes.Contains(body, []byte(`"specversion"`)) {
+		return false
+	}
+	var probe struct {
+		SpecVersion any `json:"specversion"`
+	}
+	return json.Unmarshal(body, &probe) == nil && probe.SpecVersion != nil
+}
+
+func decodeStructured(body []byte) (response.Event, error) {
+	var e event.Event
+	if err := json.Unmarshal(body, &e); err != nil {
+		return response.Event{}, fmt.Errorf("event is not a CloudEvent in JSON: %w", err)
+	}
+	return checked(e)
+}
+
+func decodeBinary(header http.Header, body []byte) (response.Event, error) {
+	// The SDK wants a request; only its header and body count.
+	r := &http.Request{Method: http.MethodPost, Header: header, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}
+	e, err := cehttp.NewEventFromHTTPRequest(r.WithContext(context.Background()))
+	if err != nil {
+		return response.Event{}, fmt.Errorf("event is not a CloudEvent in binary mode: %w", err)
+	}
+	return checked(*e)
+}
+
+func decodeBatch(body []byte) ([]response.Event, error) {
+	var list []json.RawMessage
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, fmt.Errorf("batch is not a JSON array of CloudEvents: %w", err)
+	}
+	if len(list) == 0 || len(list) > maxBatch {
+		return nil, fmt.Errorf("batch holds %d events: want 1 to %d", len(list), maxBatch)
+	}
+	events := make([]response.Event, len(list))
+	for i, raw := range list {
+		e, err := decodeStructured(raw)
+		if err != nil {
+			return nil, fmt.Errorf("event %d of the batch: %w", i, err)
+		}
+		events[i] = e
+	}
+	return events, nil
+}
+
+// checked takes over what counts of an event. Extension attributes are for routing only: older
+// Falcosidekicks send illegal ones, so they are not looked at.
+func checked(e event.Event) (response.Event, error) {
+	if e.ID() == "" || e.Type() == "" || e.Source() == "" {
+		return response.Event{}, fmt.Errorf("event has id %q, type %q, source %q: want all three", e.ID(), e.Type(), e.Source())
+	}
+	if len(e.Data()) == 0 {
+		return response.Event{}, errors.New("event has no data")
+	}
+	return response.Event{ID: e.ID(), Type: e.Type(), Data: e.Data()}, nil
+}

@@ -1,0 +1,219 @@
+package serve
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"github.com/riposte-dev/riposte/shared/response"
+)
+
+// lambda handles one invocation. The payload's shape says where it comes from: a function URL, SNS,
+// SQS, Kinesis, EventBridge, or a direct invocation with an alert or a CloudEvent.
+// https://docs.aws.amazon.com/lambda/latest/dg/lambda-services.html
+//
+// A function URL gets an HTTP answer, SQS and Kinesis the list of what failed, the others the outcome as
+// a CloudEvent in JSON, or an error, which makes Lambda try again.
+func (f *Function) lambda(ctx context.Context, payload json.RawMessage) (any, error) {
+	var shape struct {
+		RequestContext json.RawMessage   `json:"requestContext"`
+		RawPath        *string           `json:"rawPath"`
+		Records        []json.RawMessage `json:"Records"`
+		DetailType     string            `json:"detail-type"`
+		Detail         json.RawMessage   `json:"detail"`
+	}
+	// A payload of another shape, or no JSON object at all, is left to the decoder of alerts.
+	_ = json.Unmarshal(payload, &shape)
+	switch {
+	case shape.RawPath != nil && len(shape.RequestContext) > 0:
+		return f.functionURL(ctx, payload)
+	case len(shape.Records) > 0:
+		return f.records(ctx, shape.Records)
+	case shape.DetailType != "" && len(shape.Detail) > 0:
+		return f.payload(ctx, shape.Detail)
+	}
+	return f.payload(ctx, payload)
+}
+
+// payload handles an alert or a CloudEvent that came without an HTTP request around it.
+func (f *Function) payload(ctx context.Context, body []byte) (any, error) {
+	if len(body) > MaxBody {
+		return nil, errTooLarge
+	}
+	e, err := decodePayload(body)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := f.handle(ctx, e)
+	if err != nil || reply == nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+func decodePayload(body []byte) (response.Event, error) {
+	if isStructured(body) {
+		return decodeStructured(body)
+	}
+	return bare(body), nil
+}
+
+func (f *Function) functionURL(ctx context.Context, payload []byte) (any, error) {
+	var r events.LambdaFunctionURLRequest
+	if err := json.Unmarshal(payload, &r); err != nil {
+		return nil, fmt.Errorf("read the function URL request: %w", err)
+	}
+	var a answer
+	body, err := []byte(r.Body), error(nil)
+	if r.IsBase64Encoded {
+		body, err = base64.StdEncoding.DecodeString(r.Body)
+	}
+	switch method := r.RequestContext.HTTP.Method; {
+	case err != nil:
+		a = refusal(http.StatusBadRequest, fmt.Errorf("body is not base64: %w", err))
+	case method != http.MethodPost:
+		a = refusal(http.StatusMethodNotAllowed, fmt.Errorf("method is %q: want POST", method))
+	default:
+		header := http.Header{}
+		for name, value := range r.Headers { // Lambda sends the names in lower case
+			header.Set(name, value)
+		}
+		a = f.exchange(ctx, header, body)
+	}
+	out := events.LambdaFunctionURLResponse{StatusCode: a.status, Headers: map[string]string{}, Body: string(a.body)}
+	for name := range a.header {
+		out.Headers[name] = a.header.Get(name)
+	}
+	return out, nil
+}
+
+// record is one entry of a batch, of whichever service.
+type record struct {
+	EventSource string                `json:"eventSource"` // SQS and Kinesis; SNS writes it with a capital E, which matches too
+	MessageID   string                `json:"messageId"`
+	Body        string                `json:"body"`
+	Kinesis     *events.KinesisRecord `json:"kinesis"`
+	SNS         *events.SNSEntity     `json:"Sns"`
+}
+
+// records handles the entries of a batch each on its own. SQS and Kinesis take back a list of those that
+// failed (ReportBatchItemFailures); SNS, which sends one at a time, an error.
+// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+func (f *Function) records(ctx context.Context, raw []json.RawMessage) (any, error) {
+	failures := []events.SQSBatchItemFailure{}
+	var errs []error
+	for i, entry := range raw {
+		var r record
+		if err := json.Unmarshal(entry, &r); err != nil {
+			return nil, fmt.Errorf("read record %d: %w", i, err)
+		}
+		body, id, err := r.content()
+		if err == nil {
+			_, err = f.payload(ctx, body)
+		}
+		if err == nil {
+			continue
+		}
+		if id == "" {
+			errs = append(errs, fmt.Errorf("record %d: %w", i, err))
+			continue
+		}
+		f.inner.Log.WarnContext(ctx, "record failed", "record", id, "error", err.Error())
+		failures = append(failures, events.SQSBatchItemFailure{ItemIdentifier: id})
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return events.SQSEventResponse{BatchItemFailures: failures}, nil
+}
+
+// content is the alert in a record, and the identifier by which its failure is reported.
+func (r record) content() (body []byte, id string, err error) {
+	switch {
+	case r.EventSource == "aws:sqs":
+		return fromQueue([]byte(r.Body)), r.MessageID, nil
+	case r.EventSource == "aws:kinesis" && r.Kinesis != nil:
+		return r.Kinesis.Data, r.Kinesis.SequenceNumber, nil
+	case r.EventSource == "aws:sns" && r.SNS != nil:
+		body, err = fromTopic(*r.SNS)
+		return body, "", err
+	}
+	return nil, "", fmt.Errorf("eventSource is %q: want aws:sqs, aws:sns or aws:kinesis", r.EventSource)
+}
+
+// fromQueue unwraps what a topic put into a queue without raw message delivery.
+func fromQueue(body []byte) []byte {
+	var envelope struct {
+		Type      string
+		Message   string
+		Timestamp string
+	}
+	if json.Unmarshal(body, &envelope) == nil && envelope.Type == "Notification" && envelope.Message != "" {
+		return []byte(envelope.Message)
+	}
+	return body
+}
+
+// fromTopic is the alert in an SNS notification. With Falcosidekick's rawjson it is the message; without,
+// the message is the output text and the attributes hold the rest. The alert's time is not among them:
+// evt.time, in nanoseconds since 1970, is the same moment; where a rule does not print it, the notification's
+// own time stands in for it.
+func fromTopic(n events.SNSEntity) ([]byte, error) {
+	if json.Valid([]byte(n.Message)) {
+		return []byte(n.Message), nil
+	}
+	alert := map[string]any{"output": n.Message, "time": n.Timestamp}
+	fields := map[string]any{}
+	for name, attribute := range n.MessageAttributes {
+		value, kind := attributeValue(attribute)
+		switch name {
+		case "rule", "priority", "source", "hostname":
+			alert[name] = value
+		case "tags":
+			alert[name] = tags(value)
+		default:
+			if kind == "Number" {
+				fields[name] = json.Number(value)
+				continue
+			}
+			fields[name] = value
+		}
+	}
+	if nanos, err := strconv.ParseInt(fmt.Sprint(fields["evt.time"]), 10, 64); err == nil {
+		alert["time"] = time.Unix(0, nanos).UTC()
+	}
+	alert["output_fields"] = fields
+	body, err := json.Marshal(alert)
+	if err != nil {
+		return nil, fmt.Errorf("read the message attributes: %w", err)
+	}
+	return body, nil
+}
+
+// attributeValue reads one SNS message attribute: {"Type":"String","Value":"..."}.
+func attributeValue(attribute any) (value, kind string) {
+	m, _ := attribute.(map[string]any)
+	value, _ = m["Value"].(string)
+	kind, _ = m["Type"].(string)
+	return value, kind
+}
+
+// tags are sent as one string array or as a comma-separated list.
+func tags(value string) []string {
+	var list []string
+	if json.Unmarshal([]byte(value), &list) == nil {
+		return list
+	}
+	for tag := range strings.SplitSeq(value, ",") {
+		list = append(list, strings.TrimSpace(tag))
+	}
+	return list
+}

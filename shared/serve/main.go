@@ -1,0 +1,120 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/riposte-dev/riposte/shared/config"
+)
+
+// hosting are the settings of a function that runs its own server.
+type hosting struct {
+	Port   int    `env:"PORT" envDefault:"8080" help:"TCP port to listen on, on all addresses."`
+	Listen string `env:"LISTEN_ADDRESS" help:"HOST:PORT to listen on instead of PORT; port 0 picks a free one."`
+}
+
+// Validate checks the port's range.
+func (h hosting) Validate() error {
+	if h.Port < 0 || h.Port > 65535 {
+		return fmt.Errorf("PORT is %d: want 0 to 65535", h.Port)
+	}
+	return nil
+}
+
+// Main is the main of every function's binary: on Lambda where AWS_LAMBDA_RUNTIME_API is set, else an
+// HTTP server until SIGTERM or SIGINT. It does not return.
+func Main(f *Function) {
+	f.arguments(os.Args[1:])
+	environ := config.Environ()
+	var host hosting
+	if err := errors.Join(f.Start(context.Background(), environ), config.Load(environ, &host)); err != nil {
+		fatal(f.spec.Name, err)
+	}
+	if os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" {
+		lambda.Start(f.lambda)
+	}
+	if err := f.serve(host); err != nil {
+		f.inner.Log.Error("server stopped", "error", err.Error())
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// arguments answers --help and --version; functions are configured by their environment alone.
+func (f *Function) arguments(args []string) {
+	if len(args) == 0 {
+		return
+	}
+	var err error
+	switch args[0] {
+	case "--help", "-h":
+		err = f.spec.help(os.Stdout)
+	case "--help=markdown":
+		err = f.spec.markdown(os.Stdout)
+	case "--version":
+		_, err = fmt.Fprintln(os.Stdout, f.spec.Name, Version())
+	default:
+		fatal(f.spec.Name, fmt.Errorf("argument is %q: want --help, --version or none; settings are environment variables", args[0]))
+	}
+	if err != nil {
+		fatal(f.spec.Name, err)
+	}
+	os.Exit(0)
+}
+
+// serve listens until a signal, then finishes the requests it has accepted.
+func (f *Function) serve(host hosting) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	address := host.Listen
+	if address == "" {
+		address = net.JoinHostPort("", strconv.Itoa(host.Port))
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", address, err)
+	}
+	var draining atomic.Bool
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if draining.Load() && r.URL.Path == "/readyz" {
+			http.Error(w, "shutting down", http.StatusServiceUnavailable)
+			return
+		}
+		f.Handle(w, r)
+	})
+	grace := f.common.Timeout + 5*time.Second
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 15*time.Second + grace,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(f.inner.Log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	f.inner.Log.Info("listening", "address", listener.Addr().String(), "response", f.spec.Name,
+		"version", Version(), "dry_run", f.common.DryRun)
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	draining.Store(true)
+	// The signal ended ctx; the requests in flight get the time they were promised.
+	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := server.Shutdown(finish); err != nil {
+		return fmt.Errorf("shut down: %w", err)
+	}
+	f.inner.Log.Info("stopped")
+	return nil
+}

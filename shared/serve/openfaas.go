@@ -1,0 +1,26 @@
+package serve
+
+import (
+	"net/http"
+	"os"
+
+	handler "github.com/openfaas/templates-sdk/go-http"
+)
+
+// OpenFaaS is what the golang-http template calls as function.Handle. The function starts with the
+// process where OpenFaaS's watchdog runs it, so that a bad configuration shows at once.
+// https://github.com/openfaas/of-watchdog : mode and upstream_url configure its HTTP mode.
+func OpenFaaS(newFunction func() *Function) func(handler.Request) (handler.Response, error) {
+	f := newFunction()
+	if os.Getenv("mode") == "http" && os.Getenv("upstream_url") != "" {
+		f.mustStart()
+	}
+	return func(r handler.Request) (handler.Response, error) {
+		f.mustStart()
+		a := answer{status: http.StatusMethodNotAllowed, header: http.Header{"Allow": {http.MethodPost}}, body: []byte("want POST\n")}
+		if r.Method == http.MethodPost {
+			a = f.exchange(r.Context(), r.Header, r.Body)
+		}
+		return handler.Response{StatusCode: a.status, Header: a.header, Body: a.body}, nil
+	}
+}

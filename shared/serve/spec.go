@@ -1,0 +1,114 @@
+// Package serve runs a response on every platform: plain HTTP, Knative Functions, OpenFaaS
+// and AWS Lambda. It owns what they share: the forms an event arrives in, the one table
+// of statuses, authentication, body limits, --help, metrics and graceful shutdown.
+package serve
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/riposte-dev/riposte/shared/config"
+	"github.com/riposte-dev/riposte/shared/guard"
+	"github.com/riposte-dev/riposte/shared/response"
+)
+
+// Info is what can be said of a function before it has settings.
+type Info struct {
+	// Name is the function's folder.
+	Name string
+	// Summary is one sentence for --help.
+	Summary string
+	// Activity is what kind of answer it is.
+	Activity response.Activity
+	// RBAC is the text of the function's rbac.yaml.
+	RBAC string
+}
+
+// Spec is a function before it has settings: what --help shows, and how to build it.
+type Spec struct {
+	Info
+	own   []config.Param
+	build func(environ map[string]string, common *Settings) (response.Responder, error)
+}
+
+// Settings are the settings every function takes beside its own.
+type Settings struct {
+	guard.Sane
+	When guard.Condition `env:"WHEN" help:"Condition over alert and target that must hold; see docs/when.md."`
+	response.Settings
+	AuthToken config.Secret `env:"AUTH_TOKEN" help:"Bearer token every HTTP caller must send; unset accepts any caller the network lets through."`
+	LogLevel  slog.Level    `env:"LOG_LEVEL" envDefault:"INFO" oneof:"DEBUG,INFO,WARN,ERROR" help:"Least severe log line written."`
+}
+
+// Validate checks what the settings mean together.
+func (s Settings) Validate() error {
+	if s.Timeout < time.Second {
+		return fmt.Errorf("RESPONSE_TIMEOUT is %q: want 1s or more", s.Timeout)
+	}
+	return s.Sane.Validate()
+}
+
+// Define makes a Spec from a function's settings type and constructor. C is a struct with the tags of
+// package config. The constructor must not touch the network: it runs before the function is ready.
+func Define[C any](info Info, newResponder func(C, response.Settings) (response.Responder, error)) Spec {
+	return Spec{
+		Info: info,
+		own:  config.Params(new(C)),
+		build: func(environ map[string]string, common *Settings) (response.Responder, error) {
+			own := new(C)
+			if err := config.Load(environ, common, own); err != nil {
+				return nil, err
+			}
+			return newResponder(*own, common.Settings)
+		},
+	}
+}
+
+// params are all the settings of a function, its own first.
+func (s Spec) params() []config.Param {
+	return append(append([]config.Param{}, s.own...), config.Params(&Settings{})...)
+}
+
+// function builds the response with everything around it.
+func (s Spec) function(environ map[string]string, observe func(response.Observation)) (*response.Function, *Settings, error) {
+	var common Settings
+	responder, err := s.build(environ, &common)
+	if err != nil {
+		return nil, nil, err
+	}
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: common.LogLevel}))
+	return &response.Function{
+		Name: s.Name, Version: Version(), Activity: s.Activity, Responder: responder,
+		Alerts:  []response.AlertGuard{common.Sane},
+		Targets: []response.TargetGuard{common.When},
+		DryRun:  common.DryRun, Timeout: common.Timeout, Log: log, Observe: observe, Now: time.Now,
+	}, &common, nil
+}
+
+// Version is the version this binary was built from, as far as the Go toolchain recorded it.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	version, dirty := info.Main.Version, ""
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			if version == "" || version == "(devel)" {
+				version = s.Value[:min(12, len(s.Value))]
+			}
+		case "vcs.modified":
+			if s.Value == "true" {
+				dirty = "+changes"
+			}
+		}
+	}
+	if version == "" {
+		version = "unknown"
+	}
+	return version + dirty
+}
