@@ -8,6 +8,8 @@
 //	help:"..."            one sentence for --help and the README's table
 //	required:"true"       the function does not start without it
 //
+// A blank field (_) documents a variable that a library reads by itself.
+//
 // A bad configuration is one error that names every bad variable, its value and what is
 // allowed. A variable that differs from a known one by letter case, dashes or underscores
 // alone (DRYRUN for DRY_RUN) is an error too: silence there would turn a safety off.
@@ -84,6 +86,9 @@ func load(environ map[string]string, target any, params []Param) []error {
 // set parses one variable into its field, with the library's parsers, so that each error can name the variable.
 func set(environ map[string]string, p Param) error {
 	value, given := environ[p.Name]
+	if !p.field.CanSet() {
+		return nil // a blank field documents a variable that a library reads
+	}
 	if p.Secret {
 		return setSecret(environ, p)
 	}
@@ -158,12 +163,12 @@ func Params(target any) []Param {
 			}
 			p := Param{
 				Name: name, Default: f.Tag.Get("envDefault"), Help: f.Tag.Get("help"),
-				Required: f.Tag.Get("required") == "true", Type: typeName(value), field: value,
+				Required: f.Tag.Get("required") == "true", Type: typeName(reflect.Zero(f.Type)), field: value,
 			}
 			if oneof := f.Tag.Get("oneof"); oneof != "" {
 				p.Allowed = strings.Split(oneof, ",")
 			}
-			_, p.Secret = value.Interface().(Secret)
+			p.Secret = f.Type == reflect.TypeFor[Secret]()
 			params = append(params, p)
 		}
 	}

@@ -59,3 +59,6 @@ func (p *Priority) UnmarshalText(b []byte) error {
 
 // MarshalText is String.
 func (p Priority) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// Describe says what a setting of this type allows.
+func (Priority) Describe() string { return "one of " + strings.Join(priorityNames[:], ", ") }

@@ -36,22 +36,27 @@ type Resource string
 
 // The resources functions deal with.
 const (
-	Pods                   Resource = "api/v1/pods"
-	Nodes                  Resource = "api/v1/nodes"
-	Namespaces             Resource = "api/v1/namespaces"
-	Services               Resource = "api/v1/services"
-	ReplicationControllers Resource = "api/v1/replicationcontrollers"
-	Deployments            Resource = "apis/apps/v1/deployments"
-	ReplicaSets            Resource = "apis/apps/v1/replicasets"
-	StatefulSets           Resource = "apis/apps/v1/statefulsets"
-	DaemonSets             Resource = "apis/apps/v1/daemonsets"
-	Jobs                   Resource = "apis/batch/v1/jobs"
-	CronJobs               Resource = "apis/batch/v1/cronjobs"
-	NetworkPolicies        Resource = "apis/networking.k8s.io/v1/networkpolicies"
+	Pods            Resource = "api/v1/pods"
+	Nodes           Resource = "api/v1/nodes"
+	Namespaces      Resource = "api/v1/namespaces"
+	Services        Resource = "api/v1/services"
+	Deployments     Resource = "apis/apps/v1/deployments"
+	ReplicaSets     Resource = "apis/apps/v1/replicasets"
+	StatefulSets    Resource = "apis/apps/v1/statefulsets"
+	DaemonSets      Resource = "apis/apps/v1/daemonsets"
+	Jobs            Resource = "apis/batch/v1/jobs"
+	CronJobs        Resource = "apis/batch/v1/cronjobs"
+	NetworkPolicies Resource = "apis/networking.k8s.io/v1/networkpolicies"
 )
 
 // Plural is the resource's name in a path: pods.
 func (r Resource) Plural() string { return string(r[strings.LastIndexByte(string(r), '/')+1:]) }
+
+// APIVersion is what an object of the resource says of itself: v1, apps/v1.
+func (r Resource) APIVersion() string {
+	group := string(r[:strings.LastIndexByte(string(r), '/')])
+	return group[strings.IndexByte(group, '/')+1:]
+}
 
 // path is the path of a collection, or of one object.
 func (r Resource) path(namespace, name string) string {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/riposte-dev/riposte/shared/response"
 )
@@ -33,4 +34,13 @@ func classify(err error) error {
 		e.Kind = response.Permanent // denied by RBAC or admission, or a request the API server does not take
 	}
 	return e
+}
+
+// Causes are the details the API server gives of an error, such as the fields of a conflict.
+func Causes(err error) []metav1.StatusCause {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return nil
+	}
+	return status.Status().Details.Causes
 }

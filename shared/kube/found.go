@@ -38,8 +38,7 @@ type Owner struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
 	Spec              struct {
-		Replicas *int32 `json:"replicas"`
-		// Selector is raw, because a ReplicationController's is a plain map.
+		Replicas *int32                `json:"replicas"`
 		Selector *metav1.LabelSelector `json:"selector"`
 	} `json:"spec"`
 	Status struct {
@@ -67,6 +66,19 @@ func (f *Found) Top() *Owner {
 func (f *Found) OwnedBy(kind string) bool {
 	controller := metav1.GetControllerOf(f.Pod)
 	return controller != nil && controller.Kind == kind
+}
+
+// Labels are the labels of the object of a level.
+func (f *Found) Labels(level Level) map[string]string {
+	switch top := f.Top(); {
+	case level == LevelNode && f.Node != nil:
+		return f.Node.Labels
+	case level == LevelNamespace:
+		return f.Namespace.Labels
+	case level == LevelOwner && top != nil:
+		return top.Labels
+	}
+	return f.Pod.Labels
 }
 
 // target is the object of a level as a response.Target.

@@ -1,0 +1,102 @@
+# Everything is done by make: CI runs only these targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+include tools.mk
+
+FUNCTIONS := $(notdir $(patsubst %/,%,$(wildcard functions/*/)))
+MODULES   := shared test triggers deploy/local $(addprefix functions/,$(FUNCTIONS))
+PATTERNS  := $(addprefix ./,$(addsuffix /...,$(MODULES)))
+BINARIES  := $(addprefix dist/bin/,$(FUNCTIONS))
+GOFLAGS_RELEASE := -trimpath -ldflags='-s -w' -tags lambda.norpc
+export CGO_ENABLED := 0
+
+##@ Use it
+
+.PHONY: run
+run: ## Run everything on this machine and open a page; ARGS=--once for a script; KUBECONFIG=... for your own cluster, dry run.
+	@mkdir -p dist/bin
+	@go build -o dist/bin/local ./deploy/local
+	@exec dist/bin/local $(ARGS)
+
+.PHONY: cluster
+cluster: ## Start the control plane with its nodes alone, in the foreground, and print KUBECONFIG.
+	@mkdir -p dist/bin
+	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
+	@exec dist/bin/cluster up $(ARGS)
+
+.PHONY: build
+build: $(BINARIES) ## Build a binary for each function into dist/bin.
+
+# The Go toolchain knows best whether a binary is up to date.
+.PHONY: $(BINARIES)
+$(BINARIES): dist/bin/%:
+	@mkdir -p dist/bin
+	go build $(GOFLAGS_RELEASE) -o $@ ./functions/$*/cmd
+
+##@ Work on it
+
+.PHONY: test
+test: dist/tools/controlplane build ## Run all tests, on a real API server.
+	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
+	dist/bin/cluster run -- go test $(TESTFLAGS) $(PATTERNS)
+	@$(MAKE) --no-print-directory browser
+
+.PHONY: browser
+browser: ## Test the page in headless Chromium; screenshots go to dist/screenshots.
+	deploy/local/browser/run.sh
+
+.PHONY: check
+check: lint generated ## Check format, lint, vet, generated files and layout; no cluster.
+	go test $(TESTFLAGS) ./test/layout/...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT)
+	@for m in $(MODULES) test/cluster/controlplane; do echo "lint $$m"; (cd $$m && go vet ./... && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...); done
+	@cd functions && for f in $(FUNCTIONS); do (cd $$f && go vet -tags lambda.norpc ./...); done
+
+.PHONY: generate
+generate: build ## Write what is generated: parameter tables in READMEs, docs/reasons.md.
+	go run ./test/generate
+
+.PHONY: generated
+generated: build
+	go run ./test/generate --check
+
+.PHONY: fuzz
+fuzz: ## Fuzz the decoder, the HTTP host, WHEN and the Slack message for FUZZ_TIME each.
+	@for target in $$(grep -rlE '^func Fuzz' --include=*_test.go shared functions triggers); do \
+		for name in $$(grep -oE '^func Fuzz[A-Za-z0-9_]+' $$target | cut -d' ' -f2); do \
+			echo "fuzz $$(dirname $$target) $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(or $(FUZZ_TIME),30s) ./$$(dirname $$target); done; done
+
+.PHONY: prove
+prove: dist/tools/controlplane build ## Back each claim of the README with a measured row; SET=main-job for one set.
+	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
+	@go build -o dist/bin/local ./deploy/local
+	dist/bin/cluster run -- go run ./test/prove $(if $(SET),--set $(SET))
+
+.PHONY: new
+new: ## Start a function: make new FUNCTION=name.
+	go run ./test/new $(FUNCTION)
+
+.PHONY: tidy
+tidy: ## go mod tidy for every module.
+	scripts/tidy.sh
+
+.PHONY: format
+format: $(GOLANGCI_LINT) ## Format the code.
+	@for m in $(MODULES) test/cluster/controlplane; do (cd $$m && $(GOLANGCI_LINT) fmt --config $(CURDIR)/.golangci.yml ./...); done
+
+.PHONY: clean
+clean: ## Remove what was built.
+	rm -rf dist .stage
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dist/tools/controlplane: test/cluster/controlplane/main.go test/cluster/controlplane/go.mod
+	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
+	dist/bin/cluster build
+	@touch $@

@@ -1,0 +1,190 @@
+// Package function is isolate: it cuts the network of the pod that raised the alert and
+// takes the pod out of service, so that it can be studied while a clean replica takes over.
+//
+// It makes a NetworkPolicy for this one pod, owned by the pod and selecting it by a label
+// nobody else has, and, with DETACH, takes off the labels by which Services, the owner and
+// other policies select the pod. Kubernetes policies only ever add permissions, so it then
+// computes what other policies still allow and says so in the outcome.
+//
+// It cannot isolate pods on their node's network. Whether connections that are already open
+// are cut depends on the cluster's network plugin, and the pod's ServiceAccount token stays
+// valid: the outcome says both.
+package function
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/util/retry"
+
+	"github.com/riposte-dev/riposte/shared/config"
+	"github.com/riposte-dev/riposte/shared/falco"
+	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/response"
+)
+
+// Config are the settings of isolate.
+type Config struct {
+	Engine          string      `env:"ENGINE" envDefault:"networkpolicy" oneof:"networkpolicy" help:"What enforces the isolation."`
+	Direction       string      `env:"DIRECTION" envDefault:"both" oneof:"both,ingress,egress" help:"Traffic that is cut."`
+	AllowCIDRs      config.List `env:"ALLOW_CIDRS" help:"Networks the pod may still talk to, such as 10.1.0.0/16."`
+	AllowNamespaces config.List `env:"ALLOW_NAMESPACES" help:"Namespaces whose pods the pod may still talk to."`
+	AllowDNS        bool        `env:"ALLOW_DNS" envDefault:"false" help:"Let the pod ask the DNS servers in kube-system; DNS can carry data out."`
+	Detach          bool        `env:"DETACH" envDefault:"true" help:"Take off the labels by which Services, the owner and other policies select the pod."`
+	kube.Settings
+}
+
+// Validate checks what the types do not.
+func (c Config) Validate() error {
+	for _, cidr := range c.AllowCIDRs {
+		if prefix, err := netip.ParsePrefix(cidr); err != nil || prefix != prefix.Masked() {
+			return fmt.Errorf("ALLOW_CIDRS has %q: want a network such as 10.1.0.0/16", cidr)
+		}
+	}
+	for _, name := range c.AllowNamespaces {
+		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+			return fmt.Errorf("ALLOW_NAMESPACES has %q: %s", name, problems[0])
+		}
+	}
+	return c.Settings.Validate()
+}
+
+// restoreAnnotation keeps the labels that were taken off, as JSON.
+const restoreAnnotation = "riposte.dev/restore.isolate"
+
+type responder struct {
+	*kube.PodFinder
+	config Config
+	client *kube.Client
+}
+
+func newResponder(c Config, common response.Settings) (response.Responder, error) {
+	client, err := kube.Connect(c.Settings, common, "riposte-isolate")
+	if err != nil {
+		return nil, err
+	}
+	return &responder{kube.NewPodFinder(client, c.Settings, kube.LevelPod), c, client}, nil
+}
+
+// Respond implements response.Responder. The policy comes first: the pod is cut off in the same
+// moment in which it gets the policy's label and loses the others.
+func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcome, error) {
+	found := kube.FoundFrom(ctx)
+	if found.Pod.Spec.HostNetwork {
+		return response.Refuse(response.HostNetwork, "the pod uses its node's network, which no policy can cut for it alone"), nil
+	}
+	made, err := r.ensurePolicy(ctx, found.Pod)
+	if err != nil {
+		return response.Outcome{}, err
+	}
+	labels, changes, err := r.relabel(ctx, found)
+	switch {
+	case apierrors.IsNotFound(err):
+		return response.Skip(response.Gone, "the pod went away"), nil
+	case err != nil:
+		return response.Outcome{}, err
+	case labels == nil:
+		return response.Skip(response.Replaced, "another pod has taken the name since"), nil
+	}
+	residual, err := r.verify(ctx, found.Pod, labels)
+	if err != nil {
+		return response.Outcome{}, err
+	}
+	return r.outcome(found, append(made, changes...), residual), nil
+}
+
+// relabel puts the policy's label on and, with DETACH, takes the selecting ones off, in one change. It gives the
+// labels as they are then, or nil where another pod has the name.
+func (r *responder) relabel(ctx context.Context, found *kube.Found) (map[string]string, []response.Change, error) {
+	pod := found.Pod
+	var labels map[string]string
+	var changes []response.Change
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		if pod == nil { // the last attempt met somebody else's change: read again
+			pod = &corev1.Pod{}
+			if err := r.client.Get(ctx, kube.Pods, found.Pod.Namespace, found.Pod.Name, pod); err != nil {
+				return err
+			}
+		}
+		if pod.UID != found.Pod.UID {
+			labels = nil
+			return nil
+		}
+		off, err := r.selecting(ctx, pod, found.Owners)
+		if err != nil {
+			return err
+		}
+		var patch map[string]any
+		labels, changes, patch, err = plan(pod, off)
+		if err == nil && len(changes) > 0 {
+			err = r.client.Merge(ctx, kube.Pods, pod.Namespace, pod.Name, patch, nil)
+		}
+		pod = nil
+		return err
+	})
+	return labels, changes, err
+}
+
+// verify finds what policies other than ours still allow a pod with these labels.
+func (r *responder) verify(ctx context.Context, pod *corev1.Pod, labels map[string]string) ([]Residual, error) {
+	var policies networkingv1.NetworkPolicyList
+	if err := r.client.List(ctx, kube.NetworkPolicies, pod.Namespace, &policies); err != nil {
+		return nil, err
+	}
+	return residual(policies.Items, policyName(pod), labels, r.directions()), nil
+}
+
+func (r *responder) directions() []networkingv1.PolicyType {
+	switch r.config.Direction {
+	case "ingress":
+		return []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
+	case "egress":
+		return []networkingv1.PolicyType{networkingv1.PolicyTypeEgress}
+	}
+	return []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
+}
+
+func (r *responder) outcome(found *kube.Found, changes []response.Change, residual []Residual) response.Outcome {
+	pod := found.Pod
+	o := response.Outcome{
+		Verdict: response.Applied,
+		Message: fmt.Sprintf("isolated pod %s/%s", pod.Namespace, pod.Name),
+		Changes: changes,
+		Details: map[string]any{"policy": policyName(pod), "residual": residual, "notes": r.notes(found)},
+	}
+	if len(changes) == 0 {
+		o.Verdict, o.Reason, o.Message = response.Unchanged, response.AlreadySo, "the pod already is isolated"
+	}
+	if len(residual) > 0 {
+		names := map[string]bool{}
+		for _, x := range residual {
+			names[x.Policy] = true
+		}
+		o.Reason = response.ResidualTraffic
+		o.Message += "; other policies still allow traffic: " + strings.Join(slices.Sorted(maps.Keys(names)), ", ")
+	}
+	return o
+}
+
+// notes are what a reader must not take for granted.
+func (r *responder) notes(found *kube.Found) []string {
+	notes := []string{
+		"a network plugin that enforces NetworkPolicy is needed; whether it cuts open connections depends on it",
+		"the pod's ServiceAccount token stays valid",
+	}
+	if r.config.Direction != "both" {
+		notes = append(notes, "only "+r.config.Direction+" is cut")
+	}
+	if r.config.Detach && found.OwnedBy("StatefulSet") {
+		notes = append(notes, "a StatefulSet makes no replacement while a pod of the same name exists")
+	}
+	return notes
+}

@@ -1,0 +1,20 @@
+#!/bin/sh
+# go mod tidy for every module. Tidy knows nothing of go.work, so modules reach each other through
+# replaces that are taken out again.
+set -eu
+cd "$(dirname "$0")/.."
+root=$(pwd)
+export GOWORK=off
+base=github.com/riposte-dev/riposte
+for dir in shared test triggers deploy/local functions/*; do
+	[ -f "$dir/go.mod" ] || continue
+	(
+		cd "$dir"
+		undo() { for m in shared test triggers; do go mod edit -dropreplace "$base/$m"; done; }
+		trap undo EXIT
+		for m in shared test triggers; do
+			[ "$m" = "$dir" ] || go mod edit -replace "$base/$m=$root/$m"
+		done
+		go mod tidy "$@"
+	)
+done
