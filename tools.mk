@@ -1,5 +1,5 @@
 # The tools and their versions, in one place. Each is built from its Go module into dist/tools.
-GOLANGCI_LINT_VERSION := v2.5.0
+GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT := $(CURDIR)/dist/tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 $(GOLANGCI_LINT):

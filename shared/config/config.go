@@ -121,7 +121,7 @@ func set(environ map[string]string, p Param) error {
 
 // because is the reason a type of our own gives; the library's own words on built-in types say nothing more than wants.
 func because(p Param, err error) string {
-	if _, ok := p.field.Addr().Interface().(encoding.TextUnmarshaler); !ok {
+	if _, ok := reflect.TypeAssert[encoding.TextUnmarshaler](p.field.Addr()); !ok {
 		return ""
 	}
 	for e := err; e != nil; {
@@ -180,13 +180,13 @@ func Params(target any) []Param {
 type Describer interface{ Describe() string }
 
 func typeName(v reflect.Value) string {
-	if d, ok := v.Interface().(Describer); ok {
+	if d, ok := reflect.TypeAssert[Describer](v); ok {
 		return d.Describe()
 	}
 	if v.Type() == reflect.TypeFor[time.Duration]() {
 		return "a duration such as 30s or 5m"
 	}
-	switch v.Kind() { //nolint:exhaustive // The kinds settings have; the default names the rest.
+	switch v.Kind() {
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Int, reflect.Int32, reflect.Int64:

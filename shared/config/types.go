@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"strings"
 )
 
@@ -66,7 +67,7 @@ func setSecret(environ map[string]string, p Param) error {
 			return fmt.Errorf("%s_FILE is %q: want a readable file that is not empty (%w)", p.Name, s.file, errors.Unwrap(err))
 		}
 	}
-	if field, ok := p.field.Addr().Interface().(*Secret); ok {
+	if field, ok := reflect.TypeAssert[*Secret](p.field.Addr()); ok {
 		*field = s
 	}
 	return nil

@@ -49,7 +49,7 @@ type PodRef struct {
 
 // containerID is what container runtimes give out: a prefix of the 64 hexadecimal digits, 12 in Falco.
 // Anything shorter would match by chance.
-var containerID = regexp.MustCompile(`^[0-9a-f]{12,64}$`) //nolint:gochecknoglobals // A compiled constant.
+var containerID = regexp.MustCompile(`^[0-9a-f]{12,64}$`)
 
 // Pod is the pod the alert names, from its output fields alone: those of system calls, or those of a
 // Kubernetes audit event about a pod.

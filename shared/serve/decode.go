@@ -31,7 +31,7 @@ const maxBatch = 1000
 // decode reads the events of a request: a CloudEvent in binary or structured mode, a batch of them,
 // or a bare alert of Falco, Falcosidekick or OpenFaaS.
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
-func decode(header http.Header, body []byte) ([]response.Event, form, error) {
+func decode(ctx context.Context, header http.Header, body []byte) ([]response.Event, form, error) {
 	mediaType, _, err := mime.ParseMediaType(header.Get("Content-Type"))
 	if err != nil {
 		mediaType = ""
@@ -44,7 +44,7 @@ func decode(header http.Header, body []byte) ([]response.Event, form, error) {
 		e, err := decodeStructured(body)
 		return []response.Event{e}, single, err
 	case isBinary(header):
-		e, err := decodeBinary(header, body)
+		e, err := decodeBinary(ctx, header, body)
 		return []response.Event{e}, single, err
 	}
 	return []response.Event{bare(body)}, single, nil
@@ -77,10 +77,10 @@ func decodeStructured(body []byte) (response.Event, error) {
 	return checked(e)
 }
 
-func decodeBinary(header http.Header, body []byte) (response.Event, error) {
+func decodeBinary(ctx context.Context, header http.Header, body []byte) (response.Event, error) {
 	// The SDK wants a request; only its header and body count.
 	r := &http.Request{Method: http.MethodPost, Header: header, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}
-	e, err := cehttp.NewEventFromHTTPRequest(r.WithContext(context.Background()))
+	e, err := cehttp.NewEventFromHTTPRequest(r.WithContext(ctx))
 	if err != nil {
 		return response.Event{}, fmt.Errorf("event is not a CloudEvent in binary mode: %w", err)
 	}

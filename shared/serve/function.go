@@ -33,6 +33,10 @@ func New(spec Spec) *Function {
 
 // Start reads the settings and builds the response. The error names every bad variable.
 func (f *Function) Start(_ context.Context, environ map[string]string) error {
+	return f.load(environ)
+}
+
+func (f *Function) load(environ map[string]string) error {
 	f.once.Do(func() {
 		f.metrics = newMetrics()
 		f.inner, f.common, f.err = f.spec.function(environ, f.metrics.observe)
@@ -45,7 +49,7 @@ func (f *Function) Start(_ context.Context, environ map[string]string) error {
 
 // mustStart starts a function whose host has no hook for it, and stops the process where that is impossible.
 func (f *Function) mustStart() {
-	if err := f.Start(context.Background(), config.Environ()); err != nil { //nolint:contextcheck // The settings outlive the request that happens to be first.
+	if err := f.load(config.Environ()); err != nil {
 		fatal(f.spec.Name, err)
 	}
 }

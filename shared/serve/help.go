@@ -36,7 +36,7 @@ func (s Spec) help(w io.Writer) error {
 func table(b *strings.Builder, params []config.Param) {
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	for _, p := range params {
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", p.Name, typeOf(p), defaultOf(p), p.Help)
+		_, _ = fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", p.Name, typeOf(p), defaultOf(p), p.Help)
 	}
 	_ = t.Flush() // a strings.Builder takes everything
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"strconv"
@@ -22,7 +23,7 @@ import (
 const MaxBody = 1 << 20
 
 // errTooLarge is answered 413.
-var errTooLarge = fmt.Errorf("body is larger than %d bytes", MaxBody) //nolint:gochecknoglobals // A sentinel.
+var errTooLarge = fmt.Errorf("body is larger than %d bytes", MaxBody)
 
 // answer is what goes back to the caller.
 type answer struct {
@@ -76,7 +77,7 @@ func (f *Function) exchange(ctx context.Context, header http.Header, body []byte
 		a.header.Set("WWW-Authenticate", "Bearer")
 		return a
 	}
-	events, form, err := decode(header, body)
+	events, form, err := decode(ctx, header, body)
 	if err != nil {
 		return failure(response.InvalidError(err))
 	}
@@ -214,9 +215,7 @@ func writeBatch(_ context.Context, b *buffer, replies []event.Event) error {
 }
 
 func (a answer) write(w http.ResponseWriter) {
-	for name, values := range a.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), a.header)
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body) // the caller is gone; what was done is done
 }

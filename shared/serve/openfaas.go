@@ -2,9 +2,10 @@ package serve
 
 import (
 	"net/http"
-	"os"
 
 	handler "github.com/openfaas/templates-sdk/go-http"
+
+	"github.com/riposte-dev/riposte/shared/config"
 )
 
 // OpenFaaS is what the golang-http template calls as function.Handle. The function starts with the
@@ -12,7 +13,7 @@ import (
 // https://github.com/openfaas/of-watchdog : mode and upstream_url configure its HTTP mode.
 func OpenFaaS(newFunction func() *Function) func(handler.Request) (handler.Response, error) {
 	f := newFunction()
-	if os.Getenv("mode") == "http" && os.Getenv("upstream_url") != "" {
+	if environ := config.Environ(); environ["mode"] == "http" && environ["upstream_url"] != "" {
 		f.mustStart()
 	}
 	return func(r handler.Request) (handler.Response, error) {
