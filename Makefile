@@ -9,7 +9,8 @@ FUNCTIONS := $(notdir $(patsubst %/,%,$(wildcard functions/*/)))
 MODULES   := shared test triggers deploy/local $(addprefix functions/,$(FUNCTIONS))
 PATTERNS  := $(addprefix ./,$(addsuffix /...,$(MODULES)))
 BINARIES  := $(addprefix dist/bin/,$(FUNCTIONS))
-GOFLAGS_RELEASE := -trimpath -ldflags='-s -w' -tags lambda.norpc
+VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOFLAGS_RELEASE := -trimpath -buildvcs=false -ldflags='-s -w -X github.com/riposte-dev/riposte/shared/serve.version=$(VERSION)' -tags lambda.norpc
 export CGO_ENABLED := 0
 
 ##@ Use it

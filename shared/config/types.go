@@ -11,18 +11,26 @@ import (
 
 // Secret is a setting that must not be seen: NAME holds the value, or NAME_FILE the path of
 // a mounted file, which is read at each use so that a rotated secret takes effect.
-type Secret struct{ name, value, file string }
+type Secret struct {
+	name, file string
+	// value is behind a pointer because package fmt cannot call String on a field of an unexported
+	// field, and prints what that holds: of a pointer, the address.
+	value *string
+}
 
 // NewSecret is a secret with a fixed value, for tests.
-func NewSecret(name, value string) Secret { return Secret{name: name, value: value} }
+func NewSecret(name, value string) Secret { return Secret{name: name, value: &value} }
 
 // IsSet says whether the secret is configured.
-func (s Secret) IsSet() bool { return s.value != "" || s.file != "" }
+func (s Secret) IsSet() bool { return s.file != "" || (s.value != nil && *s.value != "") }
 
 // Read is the value now, without a trailing line break.
 func (s Secret) Read() (string, error) {
 	if s.file == "" {
-		return s.value, nil
+		if s.value == nil {
+			return "", nil
+		}
+		return *s.value, nil
 	}
 	b, err := os.ReadFile(s.file)
 	if err != nil {
@@ -56,15 +64,16 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 func (Secret) Describe() string { return "text, or a path in NAME_FILE" }
 
 func setSecret(environ map[string]string, p Param) error {
-	s := Secret{name: p.Name, value: environ[p.Name], file: environ[p.Name+"_FILE"]}
+	s := NewSecret(p.Name, environ[p.Name])
+	s.file = environ[p.Name+"_FILE"]
 	switch {
-	case s.value != "" && s.file != "":
+	case *s.value != "" && s.file != "":
 		return fmt.Errorf("%s and %s_FILE are both set: want one of them", p.Name, p.Name)
 	case p.Required && !s.IsSet():
 		return fmt.Errorf("%s is not set: want it, or %s_FILE with the path of a file", p.Name, p.Name)
 	case s.file != "":
 		if _, err := s.Read(); err != nil {
-			return fmt.Errorf("%s_FILE is %q: want a readable file that is not empty (%w)", p.Name, s.file, errors.Unwrap(err))
+			return fmt.Errorf("%s_FILE is %q: want a readable file that is not empty: %w", p.Name, s.file, err)
 		}
 	}
 	if field, ok := reflect.TypeAssert[*Secret](p.field.Addr()); ok {

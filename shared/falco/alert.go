@@ -71,6 +71,9 @@ func Decode(data []byte) (Alert, error) {
 		return Alert{}, fmt.Errorf("time is %s: want an RFC 3339 time such as 2026-01-01T00:00:00.123456789Z", show(envelope, "time"))
 	}
 	a.Time = a.Time.UTC()
+	if year := a.Time.Year(); year < 0 || year > 9999 { // the zone can carry it out of what RFC 3339 can write
+		return Alert{}, fmt.Errorf("time is %s: want a year from 0000 to 9999 in UTC", show(envelope, "time"))
+	}
 	fields, ok := envelope["output_fields"].(map[string]any)
 	if !ok || len(fields) == 0 {
 		return Alert{}, fmt.Errorf("output_fields is %s: want an object with at least one field", show(envelope, "output_fields"))

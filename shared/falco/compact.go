@@ -18,7 +18,7 @@ const (
 // Compact is the alert, cut to a bounded size if it is very large: long strings end in "[...]",
 // as Falcosidekick cuts them, and beyond 64 fields those needed to find the pod are kept first.
 func (a Alert) Compact() Alert {
-	size := len(a.Output) + len(a.Rule) + len(a.Hostname)
+	size := len(a.UUID) + len(a.Output) + len(a.Rule) + len(a.Source) + len(a.Hostname)
 	for k, v := range a.Fields {
 		size += len(k) + weight(v)
 	}
@@ -28,7 +28,7 @@ func (a Alert) Compact() Alert {
 	if size <= compactBytes {
 		return a
 	}
-	a.Output, a.Rule, a.Hostname = cut(a.Output), cut(a.Rule), cut(a.Hostname)
+	a.UUID, a.Output, a.Rule, a.Source, a.Hostname = cut(a.UUID), cut(a.Output), cut(a.Rule), cut(a.Source), cut(a.Hostname)
 	a.Tags = slices.Clone(a.Tags[:min(len(a.Tags), compactFields)])
 	for i := range a.Tags {
 		a.Tags[i] = cut(a.Tags[i])

@@ -46,6 +46,8 @@ func (c *Condition) UnmarshalText(b []byte) error {
 		cel.Variable("alert", cel.MapType(cel.StringType, cel.DynType)),
 		cel.Variable("target", cel.MapType(cel.StringType, cel.DynType)),
 		ext.Strings(),
+		// A constant that can never be read is a mistake to report at start, not at each alert.
+		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(), cel.ValidateRegexLiterals()),
 	)
 	if err != nil {
 		return fmt.Errorf("prepare CEL: %w", err)
