@@ -87,7 +87,7 @@ func Load(fsys fs.FS) (*Set, error) {
 // file, and the link folders (..data) by which a mounted ConfigMap is updated.
 func skip(name string) bool {
 	base := path.Base(name)
-	return base == "testdata" || base == "kustomization.yaml" || base == "kustomization.yml" ||
+	return base == "testdata" || base == "samples" || base == "kustomization.yaml" || base == "kustomization.yml" ||
 		(base != "." && strings.HasPrefix(base, "."))
 }
 

@@ -113,18 +113,39 @@ func shipped(t *testing.T) *triggers.Set {
 	return set
 }
 
-func TestSamples(t *testing.T) {
-	raw, err := os.ReadFile("testdata/samples.yaml")
+// readSamples reads the files of samples/, by the trigger they are named for.
+//
+// A sample is one of the requests in test/captures, as Falcosidekick sent it, or an outcome in testdata/outcomes,
+// as a function answered. Where there is no capture of a rule, the rule, the priority or the source of another
+// is replaced in its headers and in its body.
+func readSamples(t *testing.T) map[string]samples {
+	t.Helper()
+	files, err := filepath.Glob("samples/*.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var samples map[string]struct {
-		Fires  []sample `json:"fires"`
-		Silent []sample `json:"silent"`
+	all := map[string]samples{}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s samples
+		if err := yaml.UnmarshalStrict(raw, &s); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		all[strings.TrimSuffix(filepath.Base(file), ".yaml")] = s
 	}
-	if err := yaml.UnmarshalStrict(raw, &samples); err != nil {
-		t.Fatal(err)
-	}
+	return all
+}
+
+type samples struct {
+	Fires  []sample `json:"fires"`
+	Silent []sample `json:"silent"`
+}
+
+func TestSamples(t *testing.T) {
+	samples := readSamples(t)
 	set := shipped(t)
 	byName := map[string]*triggers.Trigger{}
 	for _, trigger := range set.Triggers() {
