@@ -93,6 +93,7 @@ func child(node *yaml.Node, key string) (*yaml.Node, int) {
 		if i, err := strconv.Atoi(key); err == nil && i >= 0 && i < len(node.Content) {
 			return node.Content[i], node.Content[i].Line
 		}
+	case yaml.DocumentNode, yaml.ScalarNode, yaml.AliasNode: // nothing below them has a key
 	}
 	return nil, 0
 }

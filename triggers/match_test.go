@@ -262,23 +262,28 @@ func TestReasons(t *testing.T) {
 		want    string
 	}{
 		"another rule": {
-			sample{Capture: "01-terminal-shell-k8s-default"}, "delete-malware",
+			sample{Capture: "01-terminal-shell-k8s-default"},
+			"delete-malware",
 			`rule is "Terminal shell in container", which is not among the 6 it names`,
 		},
 		"another source": {
-			sample{Capture: "12-cloudtrail-console-login-no-mfa"}, "delete-malware",
+			sample{Capture: "12-cloudtrail-console-login-no-mfa"},
+			"delete-malware",
 			`eventsource is "aws_cloudtrail" and does not start with "syscall"`,
 		},
 		"an outcome": {
-			sample{Outcome: "delete-pod-applied"}, "delete-malware",
+			sample{Outcome: "delete-pod-applied"},
+			"delete-malware",
 			`type is "dev.riposte.response.v1", which is not among the 2 it names`,
 		},
 		"left out": {
-			sample{Outcome: "slack-applied"}, "tell-outcomes",
+			sample{Outcome: "slack-applied"},
+			"tell-outcomes",
 			`response is "slack", which is left out`,
 		},
 		"an alert where outcomes are taken": {
-			sample{Capture: "03-drop-and-execute-critical"}, "tell-outcomes",
+			sample{Capture: "03-drop-and-execute-critical"},
+			"tell-outcomes",
 			`type is "falco.rule.output.v1", not "dev.riposte.response.v1"`,
 		},
 	} {

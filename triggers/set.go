@@ -3,6 +3,7 @@ package triggers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -96,9 +97,7 @@ func (t *Trigger) match(ctx context.Context, e event.Event) (matched bool, reaso
 func compile(brokers map[types.NamespacedName]*eventingv1.Broker, declared map[types.NamespacedName]*declared) (*Set, error) {
 	s := &Set{}
 	all := make(map[types.NamespacedName]*eventingv1.Broker, len(brokers))
-	for key, broker := range brokers {
-		all[key] = broker
-	}
+	maps.Copy(all, brokers)
 	for _, key := range sortedKeys(declared) {
 		t, err := newTrigger(declared[key].trigger)
 		if err != nil {

@@ -43,7 +43,7 @@ func create(root, name string, out io.Writer) error {
 		return fmt.Errorf("FUNCTION is %q: want a name such as scale or revoke-access, at most 40 characters", name)
 	}
 	folder := filepath.Join("functions", name)
-	if _, err := os.Stat(filepath.Join(root, folder)); err == nil {
+	if _, err := os.Stat(filepath.Join(root, folder)); err == nil { //nolint:gosec // The name was checked above.
 		return fmt.Errorf("%s exists already", folder)
 	}
 	logic := strings.ReplaceAll(name, "-", "")
