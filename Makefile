@@ -77,7 +77,8 @@ fuzz: ## Fuzz the decoder, the HTTP host, WHEN and the Slack message for FUZZ_TI
 prove: dist/tools/controlplane build ## Back each claim of the README with a measured row; SET=main-job for one set.
 	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
 	@go build -o dist/bin/local ./deploy/local
-	dist/bin/cluster run -- go run ./test/prove $(if $(SET),--set $(SET))
+	@go test -tags prove -c -o dist/bin/prove ./test/prove
+	@cd test/prove && ../../dist/bin/cluster run -- ../../dist/bin/prove $(if $(SET),-set $(SET))
 
 .PHONY: new
 new: ## Start a function: make new FUNCTION=name.

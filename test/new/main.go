@@ -85,7 +85,7 @@ func create(root, name string, out io.Writer) error {
 }
 
 func render(file, name string) ([]byte, error) {
-	parsed, err := template.New(file).Option("missingkey=error").ParseFS(templates, "template/"+file)
+	parsed, err := template.New(file).Delims("[[", "]]").Option("missingkey=error").ParseFS(templates, "template/"+file)
 	if err != nil {
 		return nil, err
 	}
