@@ -22,7 +22,7 @@ func (l *loader) checkLoops(s *Set) {
 	for _, from := range s.Functions() {
 		next[from] = map[string]*Trigger{}
 		for _, t := range s.triggers {
-			if next[from][t.Function] == nil && t.takesOutcomeOf(from) {
+			if next[from][t.Function] == nil && t.takesOutcomeOf(l.ctx, from) {
 				next[from][t.Function] = t
 			}
 		}
@@ -68,7 +68,7 @@ func wayBack(next map[string]map[string]*Trigger, start string) []string {
 }
 
 // takesOutcomeOf says whether some outcome of the function passes the filter.
-func (t *Trigger) takesOutcomeOf(function string) bool {
+func (t *Trigger) takesOutcomeOf(ctx context.Context, function string) bool {
 	choices := map[string][]string{
 		"rule": {"Some Rule"}, "priority": vocabulary("priority"), "outcome": vocabulary("outcome"),
 		"eventsource": {"syscall", "k8s_audit"}, "subject": {"namespaces/shop/pods/cart-0"},
@@ -90,13 +90,13 @@ func (t *Trigger) takesOutcomeOf(function string) bool {
 	e.SetID("witness")
 	e.SetExtension("response", function)
 	tried := 0
-	return t.try(e, slices.Sorted(maps.Keys(choices)), choices, &tried)
+	return t.try(ctx, e, slices.Sorted(maps.Keys(choices)), choices, &tried)
 }
 
-func (t *Trigger) try(e event.Event, names []string, choices map[string][]string, tried *int) bool {
+func (t *Trigger) try(ctx context.Context, e event.Event, names []string, choices map[string][]string, tried *int) bool {
 	if len(names) == 0 {
 		*tried++
-		matched, _ := t.match(context.Background(), e) //nolint:forbidigo // Filters neither wait nor call anybody.
+		matched, _ := t.match(ctx, e)
 		return matched
 	}
 	for _, value := range choices[names[0]] {
@@ -109,7 +109,7 @@ func (t *Trigger) try(e event.Event, names []string, choices map[string][]string
 		} else {
 			with.SetExtension(names[0], value)
 		}
-		if t.try(with, names[1:], choices, tried) {
+		if t.try(ctx, with, names[1:], choices, tried) {
 			return true
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"time"
 
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -71,9 +72,9 @@ func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcom
 	switch {
 	case apierrors.IsNotFound(err):
 		return response.Skip(response.Gone, "the pod went away by itself"), nil
-	case apierrors.IsConflict(err):
+	case kube.IsReplaced(err):
 		return response.Skip(response.Replaced, "another pod has taken the name since"), nil
-	case apierrors.IsTooManyRequests(err) && r.config.Method == "evict":
+	case overBudget(err) && r.config.Method == "evict":
 		return response.Refuse(response.DisruptionBudget, "a PodDisruptionBudget forbids the eviction, for %s now", r.config.EvictTimeout), nil
 	case err != nil:
 		return response.Outcome{}, err
@@ -109,26 +110,28 @@ func (r *responder) remove(ctx context.Context, found *kube.Found) (string, erro
 	options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, GracePeriodSeconds: &seconds}
 	if r.config.Method != "delete" {
 		err := r.evict(ctx, found, options)
-		if r.config.Method == "evict" || !apierrors.IsTooManyRequests(err) {
+		if r.config.Method == "evict" || !overBudget(err) {
 			return "evicted", err
 		}
 	}
 	return "deleted", r.client.Delete(ctx, kube.Pods, found.Pod.Namespace, found.Pod.Name, options)
 }
 
-// evict tries again for EVICT_TIMEOUT while a PodDisruptionBudget forbids it.
+// evict tries again for EVICT_TIMEOUT while a PodDisruptionBudget forbids it. The time bounds the attempts, not a
+// request under way: the API server may have carried that out.
 func (r *responder) evict(ctx context.Context, found *kube.Found, options metav1.DeleteOptions) error {
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, time.Second, r.config.EvictTimeout, true, func(ctx context.Context) (bool, error) {
-		err := r.client.Evict(ctx, found.Pod.Namespace, found.Pod.Name, options)
-		if apierrors.IsTooManyRequests(err) {
-			last = err
-			return false, nil
-		}
-		return true, err
+	err := wait.PollUntilContextTimeout(ctx, time.Second, r.config.EvictTimeout, true, func(context.Context) (bool, error) {
+		last = r.client.Evict(ctx, found.Pod.Namespace, found.Pod.Name, options)
+		return !overBudget(last), nil
 	})
-	if last != nil && wait.Interrupted(err) && ctx.Err() == nil {
-		return last
+	if err != nil && ctx.Err() != nil {
+		return err
 	}
-	return err
+	return last
+}
+
+// overBudget tells the 429 of a PodDisruptionBudget from that of an API server that has too much to do.
+func overBudget(err error) bool {
+	return apierrors.IsTooManyRequests(err) && apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause)
 }

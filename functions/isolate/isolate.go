@@ -89,10 +89,10 @@ func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcom
 	switch {
 	case apierrors.IsNotFound(err):
 		return response.Skip(response.Gone, "the pod went away"), nil
+	case kube.IsReplaced(err), err == nil && labels == nil:
+		return response.Skip(response.Replaced, "another pod has taken the name since"), nil
 	case err != nil:
 		return response.Outcome{}, err
-	case labels == nil:
-		return response.Skip(response.Replaced, "another pod has taken the name since"), nil
 	}
 	residual, err := r.verify(ctx, found.Pod, labels)
 	if err != nil {

@@ -3,6 +3,7 @@ package function
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -38,8 +39,14 @@ func (r *responder) ensurePolicy(ctx context.Context, pod *corev1.Pod) ([]respon
 		}
 		change.Before = have.Spec
 		// Written out in full: what a merge patch does not mention would stay.
+		selector := map[string]any{isolatedLabel: string(pod.UID)}
+		for key := range have.Spec.PodSelector.MatchLabels {
+			if key != isolatedLabel {
+				selector[key] = nil
+			}
+		}
 		spec := map[string]any{
-			"podSelector": map[string]any{"matchLabels": want.Spec.PodSelector.MatchLabels, "matchExpressions": nil},
+			"podSelector": map[string]any{"matchLabels": selector, "matchExpressions": nil},
 			"policyTypes": want.Spec.PolicyTypes, "ingress": want.Spec.Ingress, "egress": want.Spec.Egress,
 		}
 		patch := map[string]any{"metadata": map[string]any{"uid": have.UID, "resourceVersion": have.ResourceVersion}, "spec": spec}
@@ -126,6 +133,9 @@ func residual(policies []networkingv1.NetworkPolicy, own string, labels map[stri
 			continue
 		}
 		for _, direction := range directions {
+			if !slices.Contains(p.Spec.PolicyTypes, direction) {
+				continue // its rules for this direction are not in force
+			}
 			if direction == networkingv1.PolicyTypeIngress && len(p.Spec.Ingress) > 0 {
 				list = append(list, Residual{p.Name, "ingress", p.Spec.Ingress})
 			}

@@ -55,9 +55,9 @@ func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcom
 	switch {
 	case apierrors.IsNotFound(err):
 		return response.Skip(response.Gone, "%s %s went away", target.Kind, target.Name), nil
-	case isUIDConflict(err):
+	case kube.IsReplaced(err):
 		return response.Skip(response.Replaced, "another %s has taken the name since", target.Kind), nil
-	case apierrors.IsConflict(err):
+	case apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict):
 		return response.Refuse(response.Conflict, "somebody else holds a label at another value and FORCE is false: %s", causes(err)), nil
 	case err != nil:
 		return response.Outcome{}, err
@@ -92,11 +92,6 @@ func (r *responder) write(ctx context.Context, resource kube.Resource, target re
 	}
 	return r.client.Merge(ctx, resource, target.Namespace, target.Name,
 		map[string]any{"metadata": map[string]any{"uid": target.UID, "labels": gone}}, nil)
-}
-
-// isUIDConflict tells the conflict of the UID precondition from one between field managers, which names the fields.
-func isUIDConflict(err error) bool {
-	return apierrors.IsConflict(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict)
 }
 
 // causes lists the fields in conflict and who holds them.

@@ -1,12 +1,9 @@
 package function
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
-	"text/template"
 	"time"
-	"unicode/utf8"
 
 	"github.com/slack-go/slack"
 
@@ -14,76 +11,102 @@ import (
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
-// View is what a MESSAGE_TEMPLATE can use. Every text in it is escaped for Slack.
-type View struct {
-	AlertID, Rule, Priority, Source, Hostname, Output string
-	Namespace, Pod, Container                         string
-	// Time is the alert's, in RFC 3339.
-	Time string
-	Tags []string
-	// Fields are the output fields, as text.
-	Fields map[string]string
-	// Response, Outcome, Reason, Message and Target are set for outcomes only; DryRun says that nothing was changed.
-	Response, Outcome, Reason, Message, Target string
-	DryRun                                     bool
-
-	color string
-	time  time.Time
+// message is one message, whichever way it goes.
+type message struct {
+	// notification is what a phone shows; plain is the same for our own outcome, where nothing is escaped.
+	notification, plain string
+	heading             []slack.Block
+	attachment          slack.Attachment
+	// alertID and time are those of the alert; answers says that the message belongs into its thread.
+	alertID string
+	time    time.Time
+	answers bool
+	// templateError is why the built-in text had to stand in.
+	templateError error
 }
 
-func viewAlert(a falco.Alert) View {
-	ref := a.Pod()
-	v := View{
-		AlertID: a.ID(), Rule: escape(a.Rule), Priority: a.Priority.String(), Source: escape(a.Source), Hostname: escape(a.Hostname),
-		Output: escape(a.Output), Namespace: escape(ref.Namespace), Pod: escape(ref.Name), Container: escape(ref.Container),
-		Time: a.Time.Format(time.RFC3339Nano), Fields: map[string]string{}, color: color(a.Priority), time: a.Time,
+// maxText keeps a section below the 3000 characters that Slack takes.
+// https://docs.slack.dev/reference/block-kit/blocks/section-block
+const maxText = 2900
+
+func alertMessage(a falco.Alert, t Template) message {
+	v := viewAlert(a)
+	m := message{
+		notification: cut(v.Priority+": "+v.Rule, maxText), plain: a.Priority.String() + ": " + cut(a.Rule, maxRule),
+		heading: section("*" + v.Priority + "* " + code(v.Rule)),
+		alertID: a.ID(), time: a.Time,
 	}
-	for _, tag := range a.Tags {
-		v.Tags = append(v.Tags, escape(tag))
-	}
-	for key, value := range a.Fields {
-		v.Fields[key] = escape(plain(value))
-	}
-	return v
+	m.fill(v, t, codeBlock(v.Output), a.Priority, []field{
+		{"Namespace", v.Namespace}, {"Pod", v.Pod}, {"Container", v.Container}, {"Host", v.Hostname}, {"Source", v.Source},
+	})
+	return m
 }
 
-func viewOutcome(r response.Record) View {
-	v := viewAlert(r.Alert)
-	v.AlertID = r.AlertID
-	v.Response, v.Outcome, v.Reason = escape(r.Response), escape(string(r.Outcome)), escape(string(r.Reason))
-	v.Message, v.DryRun = escape(r.Message), r.DryRun
-	if r.Target != nil {
-		v.Target = escape(strings.TrimPrefix(r.Target.Namespace+"/"+r.Target.Name, "/"))
-		v.Target = escape(r.Target.Kind) + " " + v.Target
+func outcomeMessage(r response.Record, t Template) message {
+	v := viewOutcome(r)
+	verdict := verdictText(r.Outcome)
+	because := ""
+	if v.Reason != "" {
+		because = ", " + code(v.Reason)
 	}
-	return v
+	m := message{
+		notification: cut(v.Response+": "+verdict+": "+v.Rule, maxText),
+		plain:        cut(r.Response, maxName) + ": " + verdict + ": " + cut(r.Alert.Rule, maxRule),
+		heading:      section(code(v.Response) + " *" + verdict + "*" + because),
+		alertID:      r.AlertID, time: r.Alert.Time, answers: true,
+	}
+	m.fill(v, t, codeBlock(v.Message), r.Alert.Priority, []field{
+		{"Rule", v.Rule}, {"Priority", v.Priority}, {"Target", v.Target}, {"Host", v.Hostname},
+	})
+	return m
 }
 
-func plain(v any) string {
-	if s, ok := v.(string); ok {
-		return s
+// verdictText is a verdict for people. One that this function does not know is not repeated: it stands outside of code.
+func verdictText(v response.Verdict) string {
+	switch v {
+	case response.Applied, response.Unchanged, response.Skipped, response.Refused, response.Failed:
+		return string(v)
+	case response.DryRun:
+		return "dry run"
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Sprint(v)
-	}
-	return string(b)
+	return "unknown outcome"
 }
 
-// escape makes text harmless in mrkdwn, without mentions and links.
-// https://docs.slack.dev/messaging/formatting-message-text/#escaping
-func escape(s string) string {
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(limit(s, 1000))
+type field struct{ title, value string }
+
+// fill makes the coloured part of the message: text, fields and a footer.
+func (m *message) fill(v View, t Template, builtIn string, priority falco.Priority, fields []field) {
+	text, err := t.execute(v)
+	if err != nil || t.parsed == nil {
+		m.templateError = err
+		text = builtIn
+	}
+	var blocks []slack.Block
+	if text = cut(strings.TrimSpace(text), maxText); text != "" {
+		blocks = append(blocks, section(text)...)
+	}
+	var shown []*slack.TextBlockObject
+	for _, f := range fields {
+		if f.value != "" {
+			shown = append(shown, mrkdwn("*"+f.title+"*\n"+code(f.value)))
+		}
+	}
+	if len(shown) > 0 {
+		blocks = append(blocks, slack.NewSectionBlock(nil, shown, nil))
+	}
+	footer := mrkdwn(fmt.Sprintf("Riposte | %s | alert %s", m.time.UTC().Format("2006-01-02 15:04:05 MST"), code(v.AlertID)))
+	blocks = append(blocks, slack.NewContextBlock("", footer))
+	m.attachment = slack.Attachment{Color: color(priority), Fallback: m.notification, Blocks: slack.Blocks{BlockSet: blocks}}
 }
 
-func limit(s string, bytes int) string {
-	if len(s) <= bytes {
-		return s
-	}
-	for bytes > 0 && !utf8.RuneStart(s[bytes]) {
-		bytes--
-	}
-	return s[:bytes] + "..."
+func section(text string) []slack.Block {
+	return []slack.Block{slack.NewSectionBlock(mrkdwn(text), nil, nil)}
+}
+
+// mrkdwn is text in which Slack makes links and mentions of nothing by itself: verbatim.
+// https://docs.slack.dev/reference/block-kit/composition-objects/text-object
+func mrkdwn(text string) *slack.TextBlockObject {
+	return slack.NewTextBlockObject(slack.MarkdownType, text, false, true)
 }
 
 // color is the one Falcosidekick gives a priority, which its users know.
@@ -93,69 +116,4 @@ func color(p falco.Priority) string {
 		return ""
 	}
 	return colors[p]
-}
-
-// The built-in texts.
-const (
-	alertText   = `*{{.Rule}}*{{"\n"}}{{.Output}}`
-	outcomeText = `*{{.Response}}*: {{.Outcome}}{{if .Reason}} ({{.Reason}}){{end}}{{if .DryRun}} [dry run]{{end}}{{"\n"}}{{.Message}}`
-)
-
-// Template is MESSAGE_TEMPLATE.
-type Template struct {
-	text   string
-	parsed *template.Template
-}
-
-// UnmarshalText parses the template and tries it on an empty alert, so that a wrong field shows at start.
-func (t *Template) UnmarshalText(b []byte) error {
-	parsed, err := template.New("MESSAGE_TEMPLATE").Option("missingkey=zero").Parse(string(b))
-	if err != nil {
-		return err
-	}
-	t.text, t.parsed = string(b), parsed
-	_, err = t.render(View{Fields: map[string]string{}})
-	return err
-}
-
-// MarshalText is the template as it was read.
-func (t Template) MarshalText() ([]byte, error) { return []byte(t.text), nil }
-
-// Describe says what is allowed.
-func (Template) Describe() string { return "a Go text template" }
-
-// render makes the message.
-func (t Template) render(v View) (slack.Attachment, error) {
-	parsed := t.parsed
-	if parsed == nil {
-		text := alertText
-		if v.Outcome != "" {
-			text = outcomeText
-		}
-		var err error
-		if parsed, err = template.New("message").Parse(text); err != nil {
-			return slack.Attachment{}, fmt.Errorf("parse the built-in message: %w", err)
-		}
-	}
-	var b strings.Builder
-	if err := parsed.Execute(&b, v); err != nil {
-		return slack.Attachment{}, fmt.Errorf("render the message: %w", err)
-	}
-	a := slack.Attachment{
-		Color: v.color, Text: limit(b.String(), 3500), MarkdownIn: []string{"text", "fields"},
-		Footer: "Riposte", Ts: json.Number(fmt.Sprint(v.time.Unix())),
-		Fallback: limit(strings.TrimSpace(v.Priority+": "+v.Rule+" "+v.Response+" "+v.Outcome), 300),
-	}
-	for _, f := range []slack.AttachmentField{
-		{Title: "Priority", Value: v.Priority, Short: true},
-		{Title: "Namespace", Value: v.Namespace, Short: true},
-		{Title: "Pod", Value: v.Pod, Short: true},
-		{Title: "Target", Value: v.Target, Short: true},
-		{Title: "Host", Value: v.Hostname, Short: true},
-	} {
-		if f.Value != "" {
-			a.Fields = append(a.Fields, f)
-		}
-	}
-	return a, nil
 }

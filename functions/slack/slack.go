@@ -3,19 +3,20 @@
 //
 // With a bot token an outcome answers in the thread of its alert: the alert's message carries
 // its id as metadata and is looked up in the channel's history, so that nothing has to be
-// remembered here. Text from the alert is escaped: an attacker who controls it can neither
-// mention people nor hide a link. A repeat posts again.
+// remembered here. Where it is not found the outcome stands by itself.
+//
+// Whatever an alert says stands in code and is escaped: an attacker who controls it can neither
+// mention people, nor hide a link, nor write a line that looks like one of ours. A repeat posts
+// again.
 package function
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"strings"
-
-	"github.com/slack-go/slack"
+	"time"
 
 	"github.com/riposte-dev/riposte/shared/config"
 	"github.com/riposte-dev/riposte/shared/falco"
@@ -29,147 +30,99 @@ type Config struct {
 	Token      config.Secret `env:"SLACK_TOKEN" help:"Bot token (chat:write, channels:history), instead of a webhook."`
 	Channel    string        `env:"SLACK_CHANNEL" help:"ID of the channel, such as C0123456789; needed with SLACK_TOKEN."`
 	APIURL     string        `env:"SLACK_API_URL" envDefault:"https://slack.com/api/" help:"Address of the Web API."`
-	Template   Template      `env:"MESSAGE_TEMPLATE" help:"Go template of the message text, in place of the built-in one; docs in this README."`
+	ThreadWait time.Duration `env:"THREAD_WAIT" envDefault:"2s" help:"With SLACK_TOKEN: time an outcome waits for the message of its alert, once, before it stands by itself."`
+	Template   Template      `env:"MESSAGE_TEMPLATE" help:"Go template of the message text, in place of the built-in one; its fields are listed below."`
 }
 
-// Validate checks that there is exactly one way to post.
+// channelID is what the Web API takes everywhere; names work in some methods only.
+var channelID = regexp.MustCompile(`^[CGD][A-Z0-9]{2,}$`) //nolint:gochecknoglobals // A compiled constant.
+
+// Validate checks that there is exactly one way to post, and that it can work.
 func (c Config) Validate() error {
 	switch {
-	case c.WebhookURL.IsSet() == c.Token.IsSet():
-		return errors.New("SLACK_WEBHOOK_URL and SLACK_TOKEN: want one of them")
-	case c.Token.IsSet() && !regexp.MustCompile(`^[CGD][A-Z0-9]{5,}$`).MatchString(c.Channel):
-		return fmt.Errorf("SLACK_CHANNEL is %q: want the ID of a channel, such as C0123456789", c.Channel)
+	case c.WebhookURL.IsSet() && c.Token.IsSet():
+		return errors.New("SLACK_WEBHOOK_URL and SLACK_TOKEN are both set: want one of them")
+	case c.Token.IsSet():
+		return c.validateToken()
+	case !c.WebhookURL.IsSet():
+		return errors.New("SLACK_WEBHOOK_URL and SLACK_TOKEN are not set: want one of them, or one of them with _FILE and the path of a file")
+	case c.Channel != "":
+		return fmt.Errorf("SLACK_CHANNEL is %q: want it with SLACK_TOKEN only; a webhook has a channel of its own", c.Channel)
+	}
+	_, err := webhookURL(c.WebhookURL)
+	return err
+}
+
+func (c Config) validateToken() error {
+	_, err := botToken(c.Token)
+	_, urlErr := outbound.ParseURL(c.APIURL)
+	switch {
+	case err != nil:
+		return err
+	case urlErr != nil:
+		return fmt.Errorf("SLACK_API_URL is %q: want a URL such as https://slack.com/api/ (%w)", c.APIURL, urlErr)
 	case !strings.HasSuffix(c.APIURL, "/"):
 		return fmt.Errorf("SLACK_API_URL is %q: want a URL that ends in /", c.APIURL)
+	case !channelID.MatchString(c.Channel):
+		return fmt.Errorf("SLACK_CHANNEL is %q: want the ID of a channel, such as C0123456789", c.Channel)
+	case c.ThreadWait < 0 || c.ThreadWait > 10*time.Second:
+		return fmt.Errorf("THREAD_WAIT is %q: want 0s to 10s", c.ThreadWait)
 	}
 	return nil
 }
 
+// poster is one way to post.
+type poster interface {
+	// check says whether its secret can be used now.
+	check() error
+	// post sends a message once. The details are facts for the outcome.
+	post(ctx context.Context, m message) (details map[string]any, err error)
+}
+
 type responder struct {
-	config Config
-	http   *http.Client
-	dryRun bool
+	poster   poster
+	channel  string
+	template Template
+	dryRun   bool
 }
 
 func newResponder(c Config, common response.Settings) (response.Responder, error) {
-	return &responder{c, outbound.NewClient(), common.DryRun}, nil
+	client := outbound.NewClient()
+	r := &responder{channel: "webhook", template: c.Template, dryRun: common.DryRun, poster: &webhook{c.WebhookURL, client}}
+	if c.Token.IsSet() {
+		r.channel = c.Channel
+		r.poster = &webAPI{token: c.Token, channel: c.Channel, url: c.APIURL, client: client, wait: c.ThreadWait}
+	}
+	return r, nil
 }
 
 // Respond implements response.Responder.
 func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Outcome, error) {
-	return r.send(ctx, viewAlert(alert), false)
+	return r.send(ctx, alertMessage(alert, r.template))
 }
 
 // RespondOutcome implements response.OutcomeResponder.
 func (r *responder) RespondOutcome(ctx context.Context, record response.Record) (response.Outcome, error) {
-	return r.send(ctx, viewOutcome(record), true)
+	return r.send(ctx, outcomeMessage(record, r.template))
 }
 
-func (r *responder) send(ctx context.Context, v View, answers bool) (response.Outcome, error) {
-	attachment, err := r.config.Template.render(v)
-	if err != nil {
-		return response.Outcome{}, response.PermanentError(err)
-	}
+func (r *responder) send(ctx context.Context, m message) (response.Outcome, error) {
 	o := response.Outcome{
 		Verdict: response.Applied, Message: "posted to Slack",
-		Target: response.Target{Kind: "SlackChannel", Resource: "slack", Name: r.name()},
+		Target: response.Target{Kind: "SlackChannel", Resource: "slack", Name: r.channel},
 	}
+	var err error
 	if r.dryRun {
-		o.Message = "would post to Slack: " + attachment.Fallback
-		return o, nil
-	}
-	if r.config.Token.IsSet() {
-		err = r.postMessage(ctx, attachment, v.AlertID, answers)
+		o.Verdict, o.Message = response.DryRun, "would post to Slack: "+m.plain
+		err = r.poster.check()
 	} else {
-		err = r.postWebhook(ctx, attachment)
+		o.Details, err = r.poster.post(ctx, m)
 	}
 	if err != nil {
-		return response.Outcome{}, classify(err)
+		return response.Outcome{}, err
+	}
+	if m.templateError != nil {
+		o.Message += fmt.Sprintf("; with the built-in text, because MESSAGE_TEMPLATE failed: %s", m.templateError)
 	}
 	return o, nil
-}
-
-func (r *responder) name() string {
-	if r.config.Token.IsSet() {
-		return r.config.Channel
-	}
-	return "webhook"
-}
-
-func (r *responder) postWebhook(ctx context.Context, a slack.Attachment) error {
-	url, err := r.config.WebhookURL.Read()
-	if err != nil {
-		return response.PermanentError(err)
-	}
-	no := false
-	return slack.PostWebhookCustomHTTPContext(ctx, url, r.http, &slack.WebhookMessage{
-		Attachments: []slack.Attachment{a}, UnfurlLinks: &no, UnfurlMedia: &no,
-	})
-}
-
-// alertEvent is the type of the metadata on an alert's message.
-const alertEvent = "riposte_alert"
-
-func (r *responder) postMessage(ctx context.Context, a slack.Attachment, alertID string, answers bool) error {
-	token, err := r.config.Token.Read()
-	if err != nil {
-		return response.PermanentError(err)
-	}
-	api := slack.New(token, slack.OptionHTTPClient(r.http), slack.OptionAPIURL(r.config.APIURL))
-	options := []slack.MsgOption{slack.MsgOptionAttachments(a), slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl()}
-	if answers {
-		thread, err := r.thread(ctx, api, alertID)
-		if err != nil {
-			return err
-		}
-		if thread != "" {
-			options = append(options, slack.MsgOptionTS(thread))
-		}
-	} else {
-		options = append(options, slack.MsgOptionMetadata(slack.SlackMetadata{
-			EventType: alertEvent, EventPayload: map[string]any{"alert_id": alertID},
-		}))
-	}
-	_, _, err = api.PostMessageContext(ctx, r.config.Channel, options...)
-	return err
-}
-
-// thread finds the alert's message among the channel's latest; empty where it is not there, then the outcome
-// stands by itself.
-func (r *responder) thread(ctx context.Context, api *slack.Client, alertID string) (string, error) {
-	history, err := api.GetConversationHistoryContext(ctx, &slack.GetConversationHistoryParameters{
-		ChannelID: r.config.Channel, Limit: 200, IncludeAllMetadata: true,
-	})
-	if err != nil {
-		return "", err
-	}
-	for _, m := range history.Messages {
-		if m.Metadata.EventType == alertEvent && m.Metadata.EventPayload["alert_id"] == alertID {
-			return m.Timestamp, nil
-		}
-	}
-	return "", nil
-}
-
-// classify gives Slack's errors their kind. https://docs.slack.dev/apis/web-api/rate-limits
-func classify(err error) error {
-	err = outbound.Redact(err)
-	var limited *slack.RateLimitedError
-	var status slack.StatusCodeError
-	var refused slack.SlackErrorResponse
-	switch {
-	case response.KindOf(err) != response.Unknown:
-		return err
-	case errors.As(err, &limited):
-		return response.TransientError(err, limited.RetryAfter)
-	case errors.As(err, &status):
-		return &response.Error{Kind: outbound.Kind(status.Code), Err: fmt.Errorf("post to Slack: %w", err)}
-	case errors.As(err, &refused):
-		switch refused.Err {
-		case "ratelimited", "internal_error", "fatal_error", "service_unavailable", "request_timeout":
-			return response.TransientError(fmt.Errorf("post to Slack: %w", err), 0)
-		}
-		return response.PermanentError(fmt.Errorf("post to Slack: %w", err))
-	}
-	return response.TransientError(fmt.Errorf("post to Slack: %w", err), 0)
 }

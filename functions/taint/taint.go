@@ -79,8 +79,11 @@ func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcom
 		node = nil
 		return err
 	})
-	if apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
 		return response.Skip(response.Gone, "the node went away"), nil
+	case kube.IsReplaced(err):
+		return response.Skip(response.Replaced, "another node has taken the name since"), nil
 	}
 	return outcome, err
 }

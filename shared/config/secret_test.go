@@ -150,6 +150,9 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 			}
 		}
 	}
+	if got, err := (config.Secret{}).Read(); got != "" || err != nil {
+		t.Errorf("a secret that was never set reads %q, %v", got, err)
+	}
 	if fmt.Sprint(secret) == "" || fmt.Sprint(config.Secret{}) != "" {
 		t.Errorf("a set secret prints as %q, an unset one as %q: want to tell them apart", secret, config.Secret{})
 	}

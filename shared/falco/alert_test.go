@@ -167,6 +167,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"no priority":                  envelope(t, "priority", ""),
 		"a priority of another type":   envelope(t, "priority", `5`),
 		"an unknown priority":          envelope(t, "priority", `"High"`),
+		"a very long priority":         envelope(t, "priority", `"`+strings.Repeat("x", 5000)+`"`),
 		"no time":                      envelope(t, "time", ""),
 		"a time of another type":       envelope(t, "time", `1767225600`),
 		"an empty time":                envelope(t, "time", `""`),
@@ -181,10 +182,13 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 	for name, data := range cases {
 		t.Run(name, func(t *testing.T) {
-			if a, err := falco.Decode(data); err == nil || err.Error() == "" || !cmp.Equal(a, falco.Alert{}) {
-				t.Errorf("decoded %s to %v, %v: want an error alone", data, a, err)
+			a, err := falco.Decode(data)
+			if err == nil || err.Error() == "" || !cmp.Equal(a, falco.Alert{}) {
+				t.Fatalf("decoded %s to %v, %v: want an error alone", data, a, err)
 			}
-			var a falco.Alert
+			if len(err.Error()) > 300 {
+				t.Errorf("the reason has %d bytes", len(err.Error()))
+			}
 			if err := json.Unmarshal(data, &a); err == nil {
 				t.Errorf("json.Unmarshal accepted %s", data)
 			}

@@ -9,10 +9,12 @@ package kube
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -20,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"github.com/riposte-dev/riposte/shared/guard"
 	"github.com/riposte-dev/riposte/shared/response"
@@ -146,14 +149,14 @@ func (c *Client) Create(ctx context.Context, r Resource, namespace string, objec
 	return c.send(ctx, req, object, nil, "create", r, namespace, "")
 }
 
-// Merge sends a JSON merge patch (RFC 7396). A metadata.uid or resourceVersion in it is a precondition.
+// Merge sends a JSON merge patch (RFC 7396). A metadata.uid (IsReplaced) or resourceVersion in it is a precondition.
 // The object as it is afterwards is read into into, unless that is nil.
 func (c *Client) Merge(ctx context.Context, r Resource, namespace, name string, patch, into any) error {
 	req := c.change(c.rest.Patch(types.MergePatchType).AbsPath(r.path(namespace, name)))
 	return c.send(ctx, req, patch, into, "patch", r, namespace, name)
 }
 
-// Apply is a server-side apply under its own field manager. A metadata.uid in the configuration is a precondition.
+// Apply is a server-side apply under its own field manager. A metadata.uid in the configuration is a precondition: IsReplaced.
 // https://kubernetes.io/docs/reference/using-api/server-side-apply/
 func (c *Client) Apply(ctx context.Context, r Resource, namespace, name, manager string, force bool, configuration, into any) error {
 	req := c.rest.Patch(types.ApplyPatchType).AbsPath(r.path(namespace, name)).Param("fieldManager", manager)
@@ -166,7 +169,7 @@ func (c *Client) Apply(ctx context.Context, r Resource, namespace, name, manager
 	return c.send(ctx, req, configuration, into, "apply", r, namespace, name)
 }
 
-// Delete removes an object if the preconditions hold.
+// Delete removes an object if the preconditions hold. IsReplaced says that the UID's does not.
 func (c *Client) Delete(ctx context.Context, r Resource, namespace, name string, options metav1.DeleteOptions) error {
 	return c.send(ctx, c.rest.Delete().AbsPath(r.path(namespace, name)), c.deletion(options), nil, "delete", r, namespace, name)
 }
@@ -203,32 +206,63 @@ func (c *Client) change(r *rest.Request) *rest.Request {
 }
 
 func (c *Client) send(ctx context.Context, r *rest.Request, body, into any, verb string, res Resource, namespace, name string) error {
-	b, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("encode %s %s: %w", verb, res.Plural(), err)
-	}
-	return c.do(ctx, r.Body(b), into, verb, res, namespace, name)
+	return c.write(ctx, r.MaxRetries(maxRetries), body, into, verb, res, namespace, name)
 }
 
 func (c *Client) sendOnce(ctx context.Context, r *rest.Request, body any, verb string, res Resource, namespace, name string) error {
+	return c.write(ctx, r.SetHeader("Content-Type", runtime.ContentTypeJSON), body, nil, verb, res, namespace, name)
+}
+
+func (c *Client) write(ctx context.Context, r *rest.Request, body, into any, verb string, res Resource, namespace, name string) error {
 	b, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("encode %s %s: %w", verb, res.Plural(), err)
 	}
-	_, err = r.SetHeader("Content-Type", runtime.ContentTypeJSON).Body(b).DoRaw(ctx)
-	return describe(err, verb, res, namespace, name)
+	err = c.doOnce(ctx, r.Body(b), into, verb, res, namespace, name)
+	return c.settle(ctx, err, wantedUID(b), res, namespace, name)
 }
 
 func (c *Client) do(ctx context.Context, r *rest.Request, into any, verb string, res Resource, namespace, name string) error {
-	raw, err := r.MaxRetries(maxRetries).DoRaw(ctx)
+	return c.doOnce(ctx, r.MaxRetries(maxRetries), into, verb, res, namespace, name)
+}
+
+func (c *Client) doOnce(ctx context.Context, r *rest.Request, into any, verb string, res Resource, namespace, name string) error {
+	// client-go's own log lines are none of the function's, and say nothing that the error does not.
+	ctx = klog.NewContext(ctx, klog.Logger{})
+	result := r.Do(ctx) // not DoRaw, which loses what the API server says about an error
+	err := result.Error()
+	if err == nil {
+		err = decode(result, into)
+	}
+	return describe(err, verb, res, namespace, name)
+}
+
+// decode reads an answer into into, unless that is nil. An answer that is no object of the API is none of the API
+// server's, so it says nothing about whether the request was carried out.
+func decode(result rest.Result, into any) error {
+	raw, err := result.Raw()
 	if err != nil {
-		return describe(err, verb, res, namespace, name)
+		return err
+	}
+	var object metav1.TypeMeta
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	switch object.Kind {
+	case "":
+		return errors.New("read the answer: it is no object of the API")
+	case "Status":
+		// An eviction against two PodDisruptionBudgets is answered 201 with an error of code 500 inside.
+		var status metav1.Status
+		if err := json.Unmarshal(raw, &status); err != nil || status.Status != metav1.StatusSuccess {
+			return errors.Join(err, apierrors.FromObject(&status))
+		}
 	}
 	if into == nil {
 		return nil
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
-		return describe(fmt.Errorf("read the answer: %w", err), verb, res, namespace, name)
+		return fmt.Errorf("read the answer: %w", err)
 	}
 	return nil
 }

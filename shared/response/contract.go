@@ -86,7 +86,7 @@ type Target struct {
 	Name      string `json:"name"`
 	UID       string `json:"uid,omitempty"`
 	// Resource is the plural in paths: pods, nodes, deployments.
-	Resource string `json:"-"`
+	Resource string `json:"resource,omitempty"`
 	// Facts is what WHEN can test, as plain maps, lists and scalars.
 	Facts map[string]any `json:"-"`
 	// Object is the API object the target was made from.

@@ -188,10 +188,11 @@ func (h *handling) runOutcome(ctx context.Context, data []byte) (*Record, error)
 	if err != nil {
 		return nil, err
 	}
-	if o.Target.Name == "" && cause.Target != nil {
-		o.Target = *cause.Target
+	var target Target
+	if cause.Target != nil {
+		target = *cause.Target
 	}
-	return h.record(o), nil
+	return h.record(h.declined("response", o, target)), nil
 }
 
 func (h *handling) record(o Outcome) *Record {

@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -219,15 +221,26 @@ func (r Record) Event() (event.Event, error) {
 	return e, nil
 }
 
-// attribute makes text fit for an event attribute: CloudEvents strings hold no control characters.
+// attribute makes text fit for an event attribute: CloudEvents strings hold neither control characters nor
+// Unicode's noncharacters. Attributes travel as headers, which lose blanks at their ends and which
+// servers accept to some length only.
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system
 func attribute(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == unicode.ReplacementChar {
+	const most = 512
+	s = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Noncharacter_Code_Point, r) || r == unicode.ReplacementChar {
 			return ' '
 		}
 		return r
-	}, s)
+	}, s))
+	if len(s) <= most {
+		return s
+	}
+	end := most
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return strings.TrimSpace(s[:end])
 }
 
 // decodeRecord reads the data of an outcome event.
@@ -238,6 +251,9 @@ func decodeRecord(data []byte) (Record, error) {
 	}
 	if r.Response == "" || r.Outcome == "" {
 		return Record{}, fmt.Errorf("outcome has response %q and outcome %q: want both", r.Response, r.Outcome)
+	}
+	if r.Alert.Rule == "" {
+		return Record{}, errors.New("outcome has no alert")
 	}
 	return r, nil
 }

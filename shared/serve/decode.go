@@ -69,7 +69,8 @@ func isStructured(body []byte) bool {
 	return json.Unmarshal(body, &probe) == nil && probe.SpecVersion != nil
 }
 
-func decodeStructured(body []byte) (response.Event, error) {
+func decodeStructured(body []byte) (_ response.Event, err error) {
+	defer survive(&err)
 	var e event.Event
 	if err := json.Unmarshal(body, &e); err != nil {
 		return response.Event{}, fmt.Errorf("event is not a CloudEvent in JSON: %w", err)
@@ -77,14 +78,30 @@ func decodeStructured(body []byte) (response.Event, error) {
 	return checked(e)
 }
 
-func decodeBinary(ctx context.Context, header http.Header, body []byte) (response.Event, error) {
+func decodeBinary(ctx context.Context, header http.Header, body []byte) (_ response.Event, err error) {
+	defer survive(&err)
+	// Extension attributes are for routing only. The SDK gets to see what counts: it refuses an event for an illegal
+	// extension, which Falcosidekick up to 2.29 sends, and panics at one without a name.
+	counts := http.Header{}
+	for _, name := range []string{"Content-Type", "Ce-Specversion", "Ce-Id", "Ce-Type", "Ce-Source"} {
+		if values := header[name]; len(values) > 0 {
+			counts[name] = values
+		}
+	}
 	// The SDK wants a request; only its header and body count.
-	r := &http.Request{Method: http.MethodPost, Header: header, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}
+	r := &http.Request{Method: http.MethodPost, Header: counts, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}
 	e, err := cehttp.NewEventFromHTTPRequest(r.WithContext(ctx))
 	if err != nil {
 		return response.Event{}, fmt.Errorf("event is not a CloudEvent in binary mode: %w", err)
 	}
 	return checked(*e)
+}
+
+// survive turns a panic over malformed input into an error.
+func survive(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("event is not readable: %v", p)
+	}
 }
 
 func decodeBatch(body []byte) ([]response.Event, error) {
@@ -106,8 +123,7 @@ func decodeBatch(body []byte) ([]response.Event, error) {
 	return events, nil
 }
 
-// checked takes over what counts of an event. Extension attributes are for routing only: older
-// Falcosidekicks send illegal ones, so they are not looked at.
+// checked takes over what counts of an event.
 func checked(e event.Event) (response.Event, error) {
 	if e.ID() == "" || e.Type() == "" || e.Source() == "" {
 		return response.Event{}, fmt.Errorf("event has id %q, type %q, source %q: want all three", e.ID(), e.Type(), e.Source())

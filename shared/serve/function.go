@@ -23,7 +23,7 @@ type Function struct {
 	inner   *response.Function
 	common  *Settings
 	metrics *metrics
-	mux     *http.ServeMux
+	pages   http.Handler
 }
 
 // New makes a function of spec. Settings are read at Start, so that --help works without any.
@@ -41,7 +41,7 @@ func (f *Function) load(environ map[string]string) error {
 		f.metrics = newMetrics()
 		f.inner, f.common, f.err = f.spec.function(environ, f.metrics.observe)
 		if f.err == nil {
-			f.mux = f.routes()
+			f.pages = f.routes()
 		}
 	})
 	return f.err
@@ -65,7 +65,7 @@ func fatal(name string, err error) {
 // Handle answers one HTTP request, whatever its path: events by POST, and the health and metrics pages.
 func (f *Function) Handle(w http.ResponseWriter, r *http.Request) {
 	f.mustStart()
-	f.mux.ServeHTTP(w, r)
+	f.pages.ServeHTTP(w, r)
 }
 
 // Ready says whether the function can take alerts.

@@ -32,22 +32,24 @@ type answer struct {
 	body   []byte
 }
 
-// routes are the pages of a function.
-func (f *Function) routes() *http.ServeMux {
-	mux := http.NewServeMux()
-	ok := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
-	mux.HandleFunc("GET /healthz", ok)
-	mux.HandleFunc("GET /readyz", ok)
-	mux.Handle("GET /metrics", f.metrics.handler())
-	// Events are taken at any path: a 404 would make Knative send the alert ten times more.
-	mux.HandleFunc("/", f.serveEvent)
-	return mux
+// routes are the pages of a function. Events are taken at any other path, and at these by POST: a 404 would make
+// Knative send the alert ten times more, and net/http's ServeMux redirects a path such as //.
+func (f *Function) routes() http.Handler {
+	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	pages := map[string]http.Handler{"/healthz": ok, "/readyz": ok, "/metrics": f.metrics.handler()}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page, found := pages[r.URL.Path]
+		if found && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			page.ServeHTTP(w, r)
+			return
+		}
+		f.serveEvent(w, r)
+	})
 }
 
 func (f *Function) serveEvent(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		http.Error(w, "method is "+ascii(r.Method)+": want POST", http.StatusMethodNotAllowed)
+		wrongMethod(r.Method).write(w)
 		return
 	}
 	var a answer
@@ -70,9 +72,11 @@ func (f *Function) exchange(ctx context.Context, header http.Header, body []byte
 	}
 	allowed, err := f.authenticate(header)
 	if err != nil {
-		return failure(response.PermanentError(err))
+		f.inner.Log.ErrorContext(ctx, "caller cannot be authenticated", "error", err.Error())
+		return failure(response.PermanentError(errors.New("AUTH_TOKEN cannot be read: the function's log says why")))
 	}
 	if !allowed {
+		f.inner.Log.WarnContext(ctx, "caller refused", "event_id", header.Get("Ce-Id"))
 		a := refusal(http.StatusUnauthorized, errors.New("caller has no valid bearer token"))
 		a.header.Set("WWW-Authenticate", "Bearer")
 		return a
@@ -149,6 +153,13 @@ func failure(err error) answer {
 	if after := response.RetryAfter(err); a.status == http.StatusTooManyRequests {
 		a.header.Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
 	}
+	return a
+}
+
+// wrongMethod answers everything but POST.
+func wrongMethod(method string) answer {
+	a := refusal(http.StatusMethodNotAllowed, fmt.Errorf("method is %q: want POST", method))
+	a.header.Set("Allow", http.MethodPost)
 	return a
 }
 

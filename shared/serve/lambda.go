@@ -46,11 +46,11 @@ func (f *Function) lambda(ctx context.Context, payload json.RawMessage) (any, er
 // payload handles an alert or a CloudEvent that came without an HTTP request around it.
 func (f *Function) payload(ctx context.Context, body []byte) (any, error) {
 	if len(body) > MaxBody {
-		return nil, errTooLarge
+		return nil, response.InvalidError(errTooLarge)
 	}
 	e, err := decodePayload(body)
 	if err != nil {
-		return nil, err
+		return nil, response.InvalidError(err)
 	}
 	reply, err := f.handle(ctx, e)
 	if err != nil || reply == nil {
@@ -69,7 +69,7 @@ func decodePayload(body []byte) (response.Event, error) {
 func (f *Function) functionURL(ctx context.Context, payload []byte) (any, error) {
 	var r events.LambdaFunctionURLRequest
 	if err := json.Unmarshal(payload, &r); err != nil {
-		return nil, fmt.Errorf("read the function URL request: %w", err)
+		return nil, response.InvalidError(fmt.Errorf("read the function URL request: %w", err))
 	}
 	var a answer
 	body, err := []byte(r.Body), error(nil)
@@ -77,10 +77,10 @@ func (f *Function) functionURL(ctx context.Context, payload []byte) (any, error)
 		body, err = base64.StdEncoding.DecodeString(r.Body)
 	}
 	switch method := r.RequestContext.HTTP.Method; {
+	case method != http.MethodPost:
+		a = wrongMethod(method)
 	case err != nil:
 		a = refusal(http.StatusBadRequest, fmt.Errorf("body is not base64: %w", err))
-	case method != http.MethodPost:
-		a = refusal(http.StatusMethodNotAllowed, fmt.Errorf("method is %q: want POST", method))
 	default:
 		header := http.Header{}
 		for name, value := range r.Headers { // Lambda sends the names in lower case
@@ -113,13 +113,12 @@ func (f *Function) records(ctx context.Context, raw []json.RawMessage) (any, err
 	for i, entry := range raw {
 		var r record
 		if err := json.Unmarshal(entry, &r); err != nil {
-			return nil, fmt.Errorf("read record %d: %w", i, err)
+			return nil, response.InvalidError(fmt.Errorf("read record %d: %w", i, err))
 		}
 		body, id, err := r.content()
-		if err == nil {
-			_, err = f.payload(ctx, body)
-		}
-		if err == nil {
+		if err != nil {
+			err = response.InvalidError(err)
+		} else if _, err = f.payload(ctx, body); err == nil {
 			continue
 		}
 		if id == "" {
@@ -139,7 +138,8 @@ func (f *Function) records(ctx context.Context, raw []json.RawMessage) (any, err
 func (r record) content() (body []byte, id string, err error) {
 	switch {
 	case r.EventSource == "aws:sqs":
-		return fromQueue([]byte(r.Body)), r.MessageID, nil
+		body, err = fromQueue([]byte(r.Body))
+		return body, r.MessageID, err
 	case r.EventSource == "aws:kinesis" && r.Kinesis != nil:
 		return r.Kinesis.Data, r.Kinesis.SequenceNumber, nil
 	case r.EventSource == "aws:sns" && r.SNS != nil:
@@ -150,24 +150,23 @@ func (r record) content() (body []byte, id string, err error) {
 }
 
 // fromQueue unwraps what a topic put into a queue without raw message delivery.
-func fromQueue(body []byte) []byte {
-	var envelope struct {
-		Type      string
-		Message   string
-		Timestamp string
+func fromQueue(body []byte) ([]byte, error) {
+	var n events.SNSEntity
+	if json.Unmarshal(body, &n) != nil || n.Type != "Notification" || n.Message == "" {
+		return body, nil
 	}
-	if json.Unmarshal(body, &envelope) == nil && envelope.Type == "Notification" && envelope.Message != "" {
-		return []byte(envelope.Message)
-	}
-	return body
+	return fromTopic(n)
 }
 
-// fromTopic is the alert in an SNS notification. With Falcosidekick's rawjson it is the message; without,
-// the message is the output text and the attributes hold the rest. The alert's time is not among them:
+// fromTopic is the alert in an SNS notification. With Falcosidekick's rawjson it is the message. Without, the
+// message is the output text, which attackers write into, and the attributes hold the rest: where there are any,
+// the message is not read, even if it looks like an alert. The alert's time is not among them:
 // evt.time, in nanoseconds since 1970, is the same moment; where a rule does not print it, the notification's
 // own time stands in for it.
 func fromTopic(n events.SNSEntity) ([]byte, error) {
-	if json.Valid([]byte(n.Message)) {
+	_, rule := n.MessageAttributes["rule"]
+	_, priority := n.MessageAttributes["priority"]
+	if !rule || !priority {
 		return []byte(n.Message), nil
 	}
 	alert := map[string]any{"output": n.Message, "time": n.Timestamp}

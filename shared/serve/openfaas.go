@@ -18,7 +18,7 @@ func OpenFaaS(newFunction func() *Function) func(handler.Request) (handler.Respo
 	}
 	return func(r handler.Request) (handler.Response, error) {
 		f.mustStart()
-		a := answer{status: http.StatusMethodNotAllowed, header: http.Header{"Allow": {http.MethodPost}}, body: []byte("want POST\n")}
+		a := wrongMethod(r.Method)
 		if r.Method == http.MethodPost {
 			a = f.exchange(r.Context(), r.Header, r.Body)
 		}

@@ -88,18 +88,24 @@ func (s Spec) function(environ map[string]string, observe func(response.Observat
 	}, &common, nil
 }
 
-// Version is the version this binary was built from, as far as the Go toolchain recorded it.
+// version is set by the linker: make build passes what git describe says.
+var version string //nolint:gochecknoglobals // The linker sets nothing else.
+
+// Version is the version this binary was built from: what the linker was told, or what the Go toolchain recorded.
 func Version() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
 	}
-	version, dirty := info.Main.Version, ""
+	recorded, dirty := info.Main.Version, ""
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
-			if version == "" || version == "(devel)" {
-				version = s.Value[:min(12, len(s.Value))]
+			if recorded == "" || recorded == "(devel)" {
+				recorded = s.Value[:min(12, len(s.Value))]
 			}
 		case "vcs.modified":
 			if s.Value == "true" {
@@ -107,8 +113,8 @@ func Version() string {
 			}
 		}
 	}
-	if version == "" {
-		version = "unknown"
+	if recorded == "" {
+		recorded = "unknown"
 	}
-	return version + dirty
+	return recorded + dirty
 }

@@ -1,0 +1,14 @@
+package function
+
+import (
+	"os"
+	"testing"
+
+	"github.com/riposte-dev/riposte/shared/testkit"
+)
+
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m, "isolate")) }
+
+func TestConform(t *testing.T) { testkit.ConformOnCluster(t, "isolate", New, nil) }
+
+func TestRBAC(t *testing.T) { testkit.CheckRBAC(t, "isolate") }

@@ -1,0 +1,144 @@
+package testkit
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Retargeting is what makes a capture point at another moment and another pod. Zero fields leave the
+// alert's own values.
+type Retargeting struct {
+	Time           time.Time
+	Namespace, Pod string
+	// ContainerID is the whole id, of 64 digits; container.id gets the first 12 of it, as from Falco.
+	ContainerID string
+	UID         string
+}
+
+// Retarget replaces these values in an alert, or in a CloudEvent around one, and leaves every other byte as it
+// is. A value that names nothing (null, "", <NA>, host, another type) stays, and nothing is added: what a
+// capture does not say is often what it is about.
+func Retarget(body []byte, r Retargeting) []byte {
+	scalars, err := scan(body)
+	if err != nil {
+		return body // no JSON; some captures are not
+	}
+	var out []byte
+	last := 0
+	for _, s := range scalars {
+		text, ok := r.replacement(s, scalars)
+		if !ok {
+			continue
+		}
+		out = append(append(out, body[last:s.start]...), text...)
+		last = s.end
+	}
+	return append(out, body[last:]...)
+}
+
+func (r Retargeting) time() string { return r.Time.UTC().Format(time.RFC3339Nano) }
+
+// replacement is the JSON that takes the place of a scalar, and whether there is one.
+func (r Retargeting) replacement(s scalar, all []scalar) (string, bool) {
+	if field, ok := strings.CutPrefix(strings.TrimPrefix(s.path, "/data"), "/output_fields/"); ok {
+		return r.field(field, s, all)
+	}
+	if s.path == "/time" || s.path == "/data/time" {
+		return quote(r.time()), s.isText() && !r.Time.IsZero()
+	}
+	return "", false
+}
+
+func (r Retargeting) field(name string, s scalar, all []scalar) (string, bool) {
+	if _, number := s.value.(json.Number); name == "evt.time" && number && !r.Time.IsZero() {
+		return strconv.FormatInt(r.Time.UnixNano(), 10), true
+	}
+	var value string
+	switch name {
+	case "k8s.ns.name":
+		value = r.Namespace
+	case "k8s.pod.name":
+		value = r.Pod
+	case "k8s.pod.uid", "k8s.pod.id":
+		value = r.UID
+	case "container.id":
+		value = r.ContainerID[:min(12, len(r.ContainerID))]
+	case "container.full_id":
+		value = r.ContainerID
+	case "ka.target.namespace":
+		value = ifPod(r.Namespace, all)
+	case "ka.target.name":
+		value = ifPod(r.Pod, all)
+	}
+	return quote(value), value != "" && s.isText()
+}
+
+// ifPod is the value where an audit event is about a pod, else nothing.
+func ifPod(value string, all []scalar) string {
+	for _, s := range all {
+		if strings.HasSuffix(s.path, "/output_fields/ka.target.resource") && s.value == "pods" {
+			return value
+		}
+	}
+	return ""
+}
+
+// scalar is a value in a JSON text, with its place. The names of the objects around it stand in path; elements of
+// an array have the name of the array.
+type scalar struct {
+	path       string
+	start, end int
+	value      any
+}
+
+// isText says whether the value is text that names something.
+func (s scalar) isText() bool {
+	text, ok := s.value.(string)
+	return ok && text != "" && text != "<NA>" && text != "host"
+}
+
+// scan lists the scalars of a JSON text in order.
+func scan(body []byte) ([]scalar, error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var found []scalar
+	var value func(path string) error
+	value = func(path string) error {
+		before := int(d.InputOffset())
+		token, err := d.Token()
+		if err != nil {
+			return err
+		}
+		delim, nested := token.(json.Delim)
+		if !nested {
+			gap := len(body[before:]) - len(bytes.TrimLeft(body[before:], ":, \t\r\n"))
+			found = append(found, scalar{path: path, start: before + gap, end: int(d.InputOffset()), value: token})
+			return nil
+		}
+		for d.More() {
+			inner := path
+			if delim == '{' {
+				key, err := d.Token()
+				if err != nil {
+					return err
+				}
+				name, _ := key.(string)
+				inner += "/" + name
+			}
+			if err := value(inner); err != nil {
+				return err
+			}
+		}
+		_, err = d.Token() // the closing one
+		return err
+	}
+	return found, value("")
+}
+
+func quote(s string) string {
+	b, _ := json.Marshal(s) // text is always encoded
+	return string(b)
+}
