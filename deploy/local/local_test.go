@@ -100,16 +100,6 @@ func TestOnce(t *testing.T) {
 	}
 }
 
-func TestOnceSaysWhyItFails(t *testing.T) {
-	root, binary := build(t)
-	c := command(t, root, binary, "--once", "--target", "shop/no-such-pod")
-	output, err := c.CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(output), "no-such-pod") {
-		t.Errorf("ended with %v:\n%s", err, output)
-	}
-}
-
 func TestArguments(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args []string
@@ -154,7 +144,7 @@ func serveNow(t *testing.T, c *exec.Cmd) *served {
 	t.Cleanup(func() { _ = c.Process.Kill() })
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
-		if page := regexp.MustCompile(`http://127\.0\.0\.1:\d+/`).FindString(lines.Text()); page != "" {
+		if page := regexp.MustCompile(`http://127\.0\.0\.1:\d+/`).FindString(lines.Text()); page != "" && s.page == "" {
 			s.page = page
 		}
 		if _, file, found := strings.Cut(lines.Text(), "export KUBECONFIG="); found {
@@ -217,35 +207,43 @@ func (s *served) events(t *testing.T, more func(topic string, data []byte) bool)
 	t.Fatalf("the stream ended: %v", lines.Err())
 }
 
-// However the program ends, nothing of it is left.
+// However the program ends, nothing of it is left. (The test in the browser has the
+// interrupt of Ctrl-C.)
 func TestNothingIsLeftRunning(t *testing.T) {
 	root, binary := build(t)
-	for name, signal := range map[string]syscall.Signal{"terminated": syscall.SIGTERM, "interrupted": syscall.SIGINT, "killed": syscall.SIGKILL} {
-		t.Run(name, func(t *testing.T) {
-			s := serveNow(t, command(t, root, binary))
-			running := s.functions(t)
-			if len(running) < 6 {
-				t.Fatalf("%d functions run", len(running))
-			}
-			server := apiServer(t, s.kubeconfig)
-			if err := s.Process.Signal(signal); err != nil {
-				t.Fatal(err)
-			}
-			if err := <-s.ended; (err == nil) != (signal != syscall.SIGKILL) {
-				t.Errorf("it ended with %v\n%s", err, s.output)
-			}
-			for _, f := range running {
-				eventually(t, fmt.Sprintf("%s (pid %d) ends", f.Name, f.PID), func() bool { return syscall.Kill(f.PID, 0) != nil })
-			}
-			eventually(t, "the API server ends", func() bool {
-				connection, err := net.DialTimeout("tcp", server, time.Second)
-				if err == nil {
-					_ = connection.Close()
-				}
-				return err != nil
-			})
-		})
+	t.Run("terminated", func(t *testing.T) {
+		s := serveNow(t, command(t, root, binary))
+		deadFunctionComesBack(t, s)
+		nothingIsLeft(t, s, syscall.SIGTERM)
+	})
+	t.Run("killed", func(t *testing.T) {
+		nothingIsLeft(t, serveNow(t, command(t, root, binary)), syscall.SIGKILL)
+	})
+}
+
+func nothingIsLeft(t *testing.T, s *served, signal syscall.Signal) {
+	t.Helper()
+	running := s.functions(t)
+	if len(running) < 6 {
+		t.Fatalf("%d functions run", len(running))
 	}
+	server := apiServer(t, s.kubeconfig)
+	if err := s.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-s.ended; (err == nil) != (signal != syscall.SIGKILL) {
+		t.Errorf("it ended with %v\n%s", err, s.output)
+	}
+	for _, f := range running {
+		eventually(t, fmt.Sprintf("%s (pid %d) ends", f.Name, f.PID), func() bool { return syscall.Kill(f.PID, 0) != nil })
+	}
+	eventually(t, "the API server ends", func() bool {
+		connection, err := net.DialTimeout("tcp", server, time.Second)
+		if err == nil {
+			_ = connection.Close()
+		}
+		return err != nil
+	})
 }
 
 func apiServer(t *testing.T, kubeconfig string) string {
@@ -280,9 +278,8 @@ func eventually(t *testing.T, what string, check func() bool) {
 }
 
 // A function that dies is started again, and gets alerts at its new address.
-func TestDeadFunctionComesBack(t *testing.T) {
-	root, binary := build(t)
-	s := serveNow(t, command(t, root, binary))
+func deadFunctionComesBack(t *testing.T, s *served) {
+	t.Helper()
 	var victim functions.Status
 	for _, f := range s.functions(t) {
 		if f.Name == "delete-pod" {
@@ -405,6 +402,15 @@ func TestUsersCluster(t *testing.T) {
 		run := command(t, root, binary, "--once")
 		run.Env = append(run.Env, "KUBECONFIG="+c.Kubeconfig)
 		if output, err := run.CombinedOutput(); err == nil || !strings.Contains(string(output), "--target") {
+			t.Errorf("ended with %v:\n%s", err, output)
+		}
+	})
+	t.Run("once at a pod that is not there", func(t *testing.T) {
+		run := command(t, root, binary, "--once", "--target", namespace+"/no-such-pod")
+		run.Env = append(run.Env, "KUBECONFIG="+c.Kubeconfig)
+		output, err := run.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(output), "no-such-pod") {
 			t.Errorf("ended with %v:\n%s", err, output)
 		}
 	})

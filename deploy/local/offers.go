@@ -150,7 +150,7 @@ func (o offer) aim(pods []kube.Pod, chosen string, ownCluster bool) (*kube.Pod, 
 				return &p, nil
 			}
 		}
-		return nil, &page.RefusedError{Reason: "there is no pod " + chosen + " any more; choose another"}
+		return nil, &page.RefusedError{Reason: "there is no pod " + chosen + "; choose another"}
 	case !ownCluster:
 		return nil, &page.RefusedError{Reason: "this is your cluster: choose the pod to aim at"}
 	}

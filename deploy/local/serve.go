@@ -102,6 +102,7 @@ func serve(ctx context.Context, c config, port int, out io.Writer) (err error) {
 // welcome is what the terminal says.
 func (s *stage) welcome(url string) string {
 	text := fmt.Sprintf("\n  Riposte is running. Open %s\n", url)
+	text += fmt.Sprintf("  Alerts of your own Falcosidekick: cloudevents.address %s\n", s.brokerURL())
 	if s.cluster != nil {
 		text += fmt.Sprintf("  Its cluster: export KUBECONFIG=%s\n", s.cluster.Kubeconfig)
 	}

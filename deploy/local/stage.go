@@ -130,7 +130,11 @@ func (s *stage) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.broker, err = broker.Start(ctx, broker.Options{Triggers: s.set, Network: s.network, Hooks: s.alerts.Hooks(), Log: log})
+	hooks := s.alerts.Hooks()
+	hooks.Rejected = func(r broker.Rejected) {
+		s.out.step("the broker refused a request with %d: it was no event for it", r.Status)
+	}
+	s.broker, err = broker.Start(ctx, broker.Options{Triggers: s.set, Network: s.network, Hooks: hooks, Log: log})
 	if err != nil {
 		return err
 	}

@@ -203,6 +203,7 @@ func TestHealthyReplicasAreKept(t *testing.T) {
 	set := env.Deploy(t, testkit.StatefulSet(namespace, "db", 3))[0]
 	bare := env.Deploy(t, testkit.ReplicaSet(namespace, "bare", 3))[0]
 	job := env.Deploy(t, testkit.Job(namespace, "once"))[0]
+	pair := env.Deploy(t, testkit.Deployment(namespace, "pair", 2))[0]
 	ready, broken := newBroken(t, env, namespace)
 	const refused = "200 refused too-few-replicas"
 	for name, tc := range map[string]struct {
@@ -217,6 +218,8 @@ func TestHealthyReplicasAreKept(t *testing.T) {
 		"nothing is said":                                   {healthy, "", "200 dryrun"},
 		"66% of three is less than two":                     {healthy, "66%", "200 dryrun"},
 		"67% of three is more than two":                     {healthy, "67%", refused},
+		"50% of two is one":                                 {pair, "50%", "200 dryrun"},
+		"51% of two is more than one":                       {pair, "51%", refused},
 		"100% can never be left":                            {healthy, "100%", refused},
 		"0% is always left":                                 {healthy, "0%", "200 dryrun"},
 		"two of three of a stateful set are left":           {set, "2", "200 dryrun"},
@@ -377,16 +380,11 @@ func TestGracePeriod(t *testing.T) {
 	}
 }
 
-// newSilent makes a pod on a node that does not answer, so that it stays until its grace period is over.
+// newSilent makes a pod that stays until its grace period is over.
 func newSilent(t *testing.T, env *testkit.Env) *corev1.Pod {
 	t.Helper()
-	pod := testkit.Pod(env.Namespace(t), "silent", func(p *corev1.Pod) { p.Spec.NodeName = "lost" })
-	env.Create(t, pod)
-	t.Cleanup(func() { env.Remove(t, pod) })
-	env.Patch(t, pod, map[string]any{"status": map[string]any{"phase": "Running", "containerStatuses": []corev1.ContainerStatus{{
-		Name: testkit.Container, ContainerID: "containerd://" + strings.Repeat("0123456789abcdef", 4),
-	}}}}, "status")
-	return pod
+	pod := env.DeploySilent(t, testkit.Pod(env.Namespace(t), "silent"))
+	return &pod
 }
 
 func TestPodThatIsBeingDeleted(t *testing.T) {

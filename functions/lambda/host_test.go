@@ -3,6 +3,7 @@ package function
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -157,9 +158,7 @@ func TestARealFunction(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			settings := map[string]string{"LAMBDA_FUNCTION": "answer"}
-			for k, v := range test.settings {
-				settings[k] = v
-			}
+			maps.Copy(settings, test.settings)
 			c.calls = nil
 			r := testkit.Run(t, New(), settings)
 			answer := testkit.Post(t, r, test.alert)

@@ -34,10 +34,10 @@ const qualifierPattern = `[$a-zA-Z0-9_.-]{1,128}`
 
 // functionName matches a name, a part of an ARN, or an ARN, with a qualifier or without.
 // https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_RequestParameters
-var functionName = regexp.MustCompile( //nolint:gochecknoglobals // A compiled constant.
+var functionName = regexp.MustCompile(
 	`^(?:arn:aws[a-z-]*:lambda:([a-z0-9-]+):\d{12}:function:|\d{12}:function:)?[a-zA-Z0-9_-]{1,64}(?::(` + qualifierPattern + `))?$`)
 
-var qualifier = regexp.MustCompile(`^` + qualifierPattern + `$`) //nolint:gochecknoglobals // A compiled constant.
+var qualifier = regexp.MustCompile(`^` + qualifierPattern + `$`)
 
 // Validate checks that the names can be those of a function.
 func (c Config) Validate() error {

@@ -148,7 +148,7 @@ func TestRetries(t *testing.T) {
 		Answer: "null", Transient: []int{http.StatusConflict}, Secrets: secrets,
 		Send: func(ctx context.Context, server string) error {
 			setCloud(t, server)
-			_, err := newLambda(t, Config{Function: "answer"}, false).Respond(ctx, alert)
+			_, err := newLambda(t, Config{Function: "answer"}, false).Respond(ctx, alert) //nolint:contextcheck // The client outlives a request.
 			return err
 		},
 	})

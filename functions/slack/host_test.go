@@ -59,14 +59,20 @@ func TestWhatTheCallerIsAnswered(t *testing.T) {
 		retryAfter string
 	}{
 		"posted":  {says("ok"), "200 applied", ""},
-		"revoked": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no_service", 404) }, "422", ""},
+		"revoked": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no_service", http.StatusNotFound) }, "422", ""},
 		"limited": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "30")
-			http.Error(w, "rate_limited", 429)
+			http.Error(w, "rate_limited", http.StatusTooManyRequests)
 		}, "429", "30"},
-		"limited for nobody knows how long": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "rate_limited", 429) }, "500", ""},
-		"broken":                            {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "rollup_error", 500) }, "500", ""},
-		"moved":                             {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 308) }, "422", ""},
+		"limited for nobody knows how long": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "rate_limited", http.StatusTooManyRequests)
+		}, "500", ""},
+		"broken": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "rollup_error", http.StatusInternalServerError)
+		}, "500", ""},
+		"moved": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusPermanentRedirect)
+		}, "422", ""},
 		"slow": {func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			<-r.Context().Done()

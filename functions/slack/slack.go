@@ -31,11 +31,11 @@ type Config struct {
 	Channel    string        `env:"SLACK_CHANNEL" help:"ID of the channel, such as C0123456789; needed with SLACK_TOKEN."`
 	APIURL     string        `env:"SLACK_API_URL" envDefault:"https://slack.com/api/" help:"Address of the Web API."`
 	ThreadWait time.Duration `env:"THREAD_WAIT" envDefault:"2s" help:"With SLACK_TOKEN: time an outcome waits for the message of its alert, once, before it stands by itself."`
-	Template   Template      `env:"MESSAGE_TEMPLATE" help:"Go template of the message text, in place of the built-in one; its fields are listed below."`
+	Template   Template      `env:"MESSAGE_TEMPLATE" help:"Go template of the message text, in place of the built-in one; the README lists its fields."`
 }
 
 // channelID is what the Web API takes everywhere; names work in some methods only.
-var channelID = regexp.MustCompile(`^[CGD][A-Z0-9]{2,}$`) //nolint:gochecknoglobals // A compiled constant.
+var channelID = regexp.MustCompile(`^[CGD][A-Z0-9]{2,}$`)
 
 // Validate checks that there is exactly one way to post, and that it can work.
 func (c Config) Validate() error {

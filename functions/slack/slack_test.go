@@ -3,6 +3,7 @@ package function
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -170,7 +171,8 @@ func TestASecretInAFileRotates(t *testing.T) {
 			func(r *http.Request) string { return w.URL + r.URL.String() },
 		},
 		"token": {
-			"SLACK_TOKEN_FILE", token + "1", token + "2", map[string]string{"SLACK_CHANNEL": channel, "SLACK_API_URL": w.URL + "/api/"},
+			"SLACK_TOKEN_FILE", token + "1", token + "2",
+			map[string]string{"SLACK_CHANNEL": channel, "SLACK_API_URL": w.URL + "/api/"},
 			func(r *http.Request) string { return r.PostFormValue("token") },
 		},
 	}
@@ -185,9 +187,7 @@ func TestASecretInAFileRotates(t *testing.T) {
 			}
 			write(test.first + "\n")
 			environ := map[string]string{test.variable: file}
-			for k, v := range test.more {
-				environ[k] = v
-			}
+			maps.Copy(environ, test.more)
 			var c Config
 			if err := config.Load(environ, &c); err != nil {
 				t.Fatal(err)

@@ -51,7 +51,8 @@ func (w *webhook) post(ctx context.Context, m message) (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("post to Slack: %w", inSlacksWords(err))
 	}
-	outbound.Discard(answer)
+	defer func() { _ = answer.Body.Close() }()
+	outbound.Drain(answer.Body)
 	return map[string]any{}, nil
 }
 
@@ -70,7 +71,7 @@ func webhookURL(secret config.Secret) (*url.URL, error) {
 
 // word is one of Slack's words for what is wrong, such as channel_is_archived. Anything else an answer says could
 // be anybody's text.
-var word = regexp.MustCompile(`^[a-z][a-z_]{1,63}$`) //nolint:gochecknoglobals // A compiled constant.
+var word = regexp.MustCompile(`^[a-z][a-z_]{1,63}$`)
 
 // inSlacksWords adds Slack's own word to an error, where it gave one.
 func inSlacksWords(err error) error {

@@ -43,7 +43,7 @@ func newWorkspace(t *testing.T, answers map[string]http.HandlerFunc) *workspace 
 		if err != nil {
 			t.Errorf("read a request: %v", err)
 		}
-		kept := r.Clone(t.Context())
+		kept := r.Clone(r.Context())
 		kept.Body = io.NopCloser(bytes.NewReader(body))
 		w.mu.Lock()
 		w.requests = append(w.requests, kept)

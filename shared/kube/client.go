@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	policyv1 "k8s.io/api/policy/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -248,15 +247,8 @@ func decode(result rest.Result, into any) error {
 	if err := json.Unmarshal(raw, &object); err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
-	switch object.Kind {
-	case "":
+	if object.Kind == "" {
 		return errors.New("read the answer: it is no object of the API")
-	case "Status":
-		// An eviction against two PodDisruptionBudgets is answered 201 with an error of code 500 inside.
-		var status metav1.Status
-		if err := json.Unmarshal(raw, &status); err != nil || status.Status != metav1.StatusSuccess {
-			return errors.Join(err, apierrors.FromObject(&status))
-		}
 	}
 	if into == nil {
 		return nil

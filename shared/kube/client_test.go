@@ -205,8 +205,8 @@ func TestErrorsOfTheAPIServerAreClassified(t *testing.T) {
 		"403":                                    {testkit.Answers(http.StatusForbidden, 0), 0, write, want{response.Permanent, 0, 1}},
 		"422":                                    {testkit.Answers(http.StatusUnprocessableEntity, 0), 0, write, want{response.Permanent, 0, 1}},
 		"an answer that is cut short":            {testkit.Truncates(), 0, read, want{response.Transient, 0, 1}},
-		"a success that is not the api server's": {testkit.Garbage(), 0, read, want{response.Transient, 0, 1}},
-		"a success of a change that is not its either":  {testkit.Garbage(), 0, write, want{response.Transient, 0, 1}},
+		"a success that is not the api server's": {testkit.Says("text/html", "<html>please log in</html>"), 0, read, want{response.Transient, 0, 1}},
+		"a success of a change that is not its either":  {testkit.Says("application/json", `{"status":"ok"}`), 0, write, want{response.Transient, 0, 1}},
 		"a change whose connection breaks is sent once": {testkit.Resets(), 0, write, want{response.Transient, 0, 1}},
 		"a read whose connection breaks is sent again":  {testkit.Resets(), 1, read, want{response.Unknown, 0, 2}},
 	} {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/riposte-dev/riposte/shared/config"
 	"github.com/riposte-dev/riposte/shared/falco"
@@ -250,10 +251,12 @@ func TestOwnersAreFollowedToTheTop(t *testing.T) {
 	namespace := env.Namespace(t)
 	cron := testkit.CronJob(namespace, "nightly")
 	env.Create(t, cron)
-	controlled := func(name, apiVersion, kind string) *corev1.Pod {
+	known := testkit.Deployment(namespace, "known", 0)
+	env.Create(t, known)
+	controlled := func(name, apiVersion, kind string, uid types.UID) *corev1.Pod {
 		return testkit.Pod(namespace, name, func(p *corev1.Pod) {
-			yes := true
-			p.OwnerReferences = []metav1.OwnerReference{{APIVersion: apiVersion, Kind: kind, Name: "x", UID: "b62f9f77-0000-4000-8000-000000000000", Controller: &yes}}
+			p.OwnerReferences = []metav1.OwnerReference{testkit.Controller(known, apiVersion, kind)}
+			p.OwnerReferences[0].UID = uid
 			p.Finalizers = []string{"test.riposte.dev/kept"} // the garbage collector would take it
 		})
 	}
@@ -268,15 +271,13 @@ func TestOwnersAreFollowedToTheTop(t *testing.T) {
 		"a job":                               {testkit.Job(namespace, "once"), []string{"Job"}, "jobs/once"},
 		"a cron job above its job":            {testkit.JobOf(cron), []string{"Job", "CronJob"}, "cronjobs/nightly"},
 		"no controller":                       {testkit.Pod(namespace, "alone"), nil, "skipped no-owner"},
-		"a controller of a kind nobody knows": {controlled("custom", "example.com/v1", "Robot"), nil, "skipped no-owner"},
-		"a kind of the same name elsewhere":   {controlled("lookalike", "example.com/v1", "Deployment"), nil, "skipped no-owner"},
-		"a controller that is gone":           {controlled("orphan", "apps/v1", "ReplicaSet"), nil, "skipped no-owner"},
+		"a controller of a kind nobody knows": {controlled("custom", "example.com/v1", "Robot", "b62f9f77-0000-4000-8000-000000000000"), nil, "skipped no-owner"},
+		"a kind of the same name elsewhere":   {controlled("lookalike", "example.com/v1", "Deployment", known.UID), nil, "skipped no-owner"},
+		"a controller that is gone":           {controlled("orphan", "apps/v1", "ReplicaSet", "b62f9f77-0000-4000-8000-000000000000"), nil, "skipped no-owner"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			env.Create(t, tc.workload)
 			pod := podOf(t, env, tc.workload)
-			t.Cleanup(func() { env.Release(t, &pod) })
 			alert := testkit.AlertFor(t, pod)
 			_, found, _ := find(t, kube.NewPodFinder(client, protection(), kube.LevelPod), alert)
 			var kinds []string
@@ -297,20 +298,13 @@ func TestOwnersAreFollowedToTheTop(t *testing.T) {
 	}
 }
 
-// podOf waits for the workload's one pod, ready or on its way out.
+// podOf creates a workload and returns its one pod, which may be on its way out.
 func podOf(t *testing.T, env *testkit.Env, workload testkit.Object) corev1.Pod {
 	t.Helper()
 	if p, ok := workload.(*corev1.Pod); ok {
-		env.Await(t, p, "runs", func() error {
-			if len(p.Status.ContainerStatuses) == 0 {
-				return fmt.Errorf("it is %s", p.Status.Phase)
-			}
-			return nil
-		})
-		return *p
+		return env.DeploySilent(t, p)
 	}
-	env.Ready(t, workload)
-	return env.Pods(t, workload)[0]
+	return env.Deploy(t, workload)[0]
 }
 
 func TestOwnerOfTheSameNameIsNotTakenForTheOwner(t *testing.T) {
@@ -325,9 +319,7 @@ func TestOwnerOfTheSameNameIsNotTakenForTheOwner(t *testing.T) {
 		p.OwnerReferences[0].UID = "b62f9f77-0000-4000-8000-000000000000"
 		p.Finalizers = []string{"test.riposte.dev/kept"}
 	})
-	env.Create(t, impostor)
 	pod := podOf(t, env, impostor)
-	t.Cleanup(func() { env.Release(t, &pod) })
 	_, found, _ := find(t, kube.NewPodFinder(client, protection(), kube.LevelPod), testkit.AlertFor(t, pod))
 	if len(found.Owners) > 0 {
 		t.Errorf("the owner is %s %s", found.Owners[0].Kind, found.Owners[0].Name)

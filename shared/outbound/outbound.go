@@ -69,8 +69,7 @@ func Once(transport http.RoundTripper, r *http.Request, most int64) (*http.Respo
 
 func attempt(r *http.Request) string { return r.Method + " " + r.URL.Scheme + "://" + r.URL.Host }
 
-// Discard ends an answer nobody wants to read. A short one is read to its end, so that its connection serves again.
-func Discard(resp *http.Response) {
-	_, _ = io.CopyN(io.Discard, resp.Body, maxHead)
-	_ = resp.Body.Close()
+// Drain reads an answer nobody needs to its end, if it is short, so that its connection serves again.
+func Drain(body io.Reader) {
+	_, _ = io.CopyN(io.Discard, body, maxHead) // Only the connection depends on it.
 }

@@ -16,3 +16,6 @@ func (s Spec) Help(w io.Writer) error { return s.help(w) }
 
 // Markdown is what --help=markdown writes.
 func (s Spec) Markdown(w io.Writer) error { return s.markdown(w) }
+
+// Survive turns a panic into an error.
+var Survive = survive

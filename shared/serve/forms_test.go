@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/riposte-dev/riposte/shared/falco"
+	"github.com/riposte-dev/riposte/shared/serve"
 	"github.com/riposte-dev/riposte/shared/testkit"
 )
 
@@ -233,6 +234,7 @@ func TestMalformedEvents(t *testing.T) {
 	const ce, batch, plain = "application/cloudevents+json", "application/cloudevents-batch+json", "application/json"
 	body := func(contentType, body string) *http.Request { return post(t, server.URL, contentType, []byte(body)) }
 	good := string(structured(base.Alert))
+	small := string(structured([]byte(`{"rule":"R","priority":"Notice","time":"2026-01-01T00:00:00Z","output_fields":{"a":1}}`)))
 	cases := map[string]*http.Request{
 		"nothing":                             body("", ""),
 		"nothing as JSON":                     body(plain, ""),
@@ -270,7 +272,7 @@ func TestMalformedEvents(t *testing.T) {
 		"batch of numbers":                    body(batch, "[1]"),
 		"batch of alerts":                     body(batch, "["+alert+"]"),
 		"batch with one of another type":      body(batch, "["+strings.Replace(good, falco.TypeFalcosidekick, "x", 1)+"]"),
-		"batch with too many":                 body(batch, "["+strings.Repeat("{},", 1000)+"{}]"),
+		"batch with too many":                 body(batch, "["+strings.Repeat(small+",", 1000)+small+"]"),
 	}
 	for name, request := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -308,5 +310,19 @@ func TestContentTypes(t *testing.T) {
 	}
 	if answer := send(t, post(t, server.URL, "application/json", indented)); answer.status != http.StatusOK {
 		t.Errorf("indented: status is %d: %s", answer.status, answer.body)
+	}
+}
+
+// No input is known that makes the SDK panic any more; one that is not known must not end the process.
+func TestSurvive(t *testing.T) {
+	decode := func(panics bool) (err error) {
+		defer serve.Survive(&err)
+		if panics {
+			panic("boom")
+		}
+		return nil
+	}
+	if decode(true) == nil || decode(false) != nil {
+		t.Errorf("with a panic %v, without %v", decode(true), decode(false))
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -86,17 +85,9 @@ func (f *Function) serve(host hosting) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", address, err)
 	}
-	var draining atomic.Bool
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if draining.Load() && r.URL.Path == "/readyz" {
-			http.Error(w, "shutting down", http.StatusServiceUnavailable)
-			return
-		}
-		f.Handle(w, r)
-	})
 	grace := f.common.Timeout + 5*time.Second
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 15*time.Second + grace,
+		Handler: http.HandlerFunc(f.Handle), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 15*time.Second + grace,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(f.inner.Log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
@@ -108,7 +99,6 @@ func (f *Function) serve(host hosting) error {
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
-	draining.Store(true)
 	// The signal ended ctx; the requests in flight get the time they were promised.
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()

@@ -137,10 +137,11 @@ func TestOpenFaaSStartsWithItsProcess(t *testing.T) {
 		}))
 	}
 	serve.OpenFaaS(function)
+	t.Setenv("mode", "http") // a common word
+	serve.OpenFaaS(function)
 	if built != 0 {
 		t.Error("built as soon as it is linked")
 	}
-	t.Setenv("mode", "http")
 	t.Setenv("upstream_url", "http://127.0.0.1:8082")
 	handle := serve.OpenFaaS(function)
 	if built != 1 {

@@ -244,6 +244,49 @@ func TestProgramFinishesWhatItAccepted(t *testing.T) {
 	}
 }
 
+// A request that has begun to arrive when the signal comes is read to its end and answered.
+func TestProgramFinishesWhatItReads(t *testing.T) {
+	slack := startSlack(t, nil)
+	p := run(t, "LISTEN_ADDRESS=127.0.0.1:0", "MAX_ALERT_AGE=0", "SLACK_WEBHOOK_URL="+slack.url)
+	address, _ := p.await(t, "listening")["address"].(string)
+	alert := testkit.Find(t, "01").Alert
+	connection, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	if err := connection.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(connection, "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(alert)); err != nil {
+		t.Fatal(err)
+	}
+	reader := bufio.NewReader(connection)
+	if resp, err := http.ReadResponse(reader, nil); err != nil || resp.StatusCode != http.StatusContinue { // it is being read
+		t.Fatalf("%v, %v", resp, err)
+	}
+	p.signal(t, syscall.SIGTERM)
+	refusesConnections(t, address)
+	if _, err := connection.Write(alert); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, record := outcome(t, reply{resp.StatusCode, resp.Header, body}); record.Outcome != "applied" || len(slack.taken()) != 1 {
+		t.Errorf("outcome is %s", record.Outcome)
+	}
+	if status := p.status(t); status != 0 {
+		t.Errorf("exit status is %d, want 0", status)
+	}
+}
+
 // refusesConnections waits until nobody listens on the address any more.
 func refusesConnections(t *testing.T, address string) {
 	t.Helper()

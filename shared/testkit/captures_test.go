@@ -93,9 +93,9 @@ func TestRetarget(t *testing.T) {
 				`"k8s.pod.name":"cart-0","k8s.pod.uid":"u-2","k8s.pod.id":"u-2","container.id":"0123456789ab","container.full_id":"` + full + `"}} `,
 		},
 		"values that name nothing stay": {
-			body: `{"output_fields":{"k8s.ns.name":null,"k8s.pod.name":"<NA>","k8s.pod.uid":"","container.id":"host","k8s.pod.id":7,"evt.time":"x"}}`,
+			body: `{"time":1767225600,"output_fields":{"k8s.ns.name":null,"k8s.pod.name":"<NA>","k8s.pod.uid":"","container.id":"host","k8s.pod.id":7,"evt.time":"x"}}`,
 			with: everything,
-			want: `{"output_fields":{"k8s.ns.name":null,"k8s.pod.name":"<NA>","k8s.pod.uid":"","container.id":"host","k8s.pod.id":7,"evt.time":"x"}}`,
+			want: `{"time":1767225600,"output_fields":{"k8s.ns.name":null,"k8s.pod.name":"<NA>","k8s.pod.uid":"","container.id":"host","k8s.pod.id":7,"evt.time":"x"}}`,
 		},
 		"the pod of an audit event": {
 			body: `{"output_fields":{"ka.target.name":"web","ka.target.namespace":"default","ka.target.resource":"pods"}}`,

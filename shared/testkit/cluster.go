@@ -27,6 +27,9 @@ import (
 	"sync"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -52,6 +55,7 @@ type Env struct {
 	mu       sync.Mutex
 	accounts map[string]*Account
 	used     map[string]map[Permission]bool
+	nodes    []*corev1.Node
 }
 
 // only is the process's cluster: to start one for each test would take seconds each.
@@ -94,11 +98,28 @@ func Main(m *testing.M, functions ...string) int {
 			}
 		}
 	}
-	if err := env.process.stop(); err != nil {
+	if err := errors.Join(env.removeNodes(), env.process.stop()); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
 		status = 1
 	}
 	return status
+}
+
+// removeNodes removes the nodes of the tests; their cluster may go on for others.
+func (e *Env) removeNodes() error {
+	if e.process != nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var errs []error
+	for _, n := range e.nodes {
+		ctx := context.Background() //nolint:forbidigo // The tests, which have contexts, are over.
+		if err := send(ctx, e.client.Delete().AbsPath(path(n, n.Name)...), metav1.DeleteOptions{}, nil); !apierrors.IsNotFound(err) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // complete says whether all tests of the package were asked for.

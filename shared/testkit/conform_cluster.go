@@ -137,7 +137,8 @@ func conformFaults(t *testing.T, w *world, run func(*testing.T) *Running) {
 		"with 401":                     {Answers(http.StatusUnauthorized, 0), "422"},
 		"with 403":                     {Answers(http.StatusForbidden, 0), "422"},
 		"because the answer is cut":    {Truncates(), "500"},
-		"because somebody else speaks": {Garbage(), "500"},
+		"because a portal answers":     {Says("text/html", "<html>please log in</html>"), "500"},
+		"because a proxy answers":      {Says("application/json", `{"status":"ok"}`), "500"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := run(t)

@@ -63,11 +63,11 @@ func Answers(status, retryAfter int) Effect {
 	}
 }
 
-// Garbage is a success that is none of the API server's, as a captive portal would give.
-func Garbage() Effect {
+// Says is a success that is none of the API server's, such as the page of a captive portal.
+func Says(contentType, body string) Effect {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = w.Write([]byte("<html>please log in</html>"))
+		w.Header().Set("Content-Type", contentType)
+		_, _ = w.Write([]byte(body))
 	}
 }
 

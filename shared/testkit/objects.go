@@ -1,6 +1,8 @@
 package testkit
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"testing"
@@ -167,6 +169,7 @@ func (e *Env) Namespace(tb testing.TB, apply ...func(*corev1.Namespace)) string 
 }
 
 // Node makes a node for the test, which kwok plays. The scheduler leaves it alone: pods get there by spec.nodeName, see OnNode.
+// Main removes it, when the namespaces of the tests are on their way out: pods whose node goes first stay for a minute.
 func (e *Env) Node(tb testing.TB, apply ...func(*corev1.Node)) *corev1.Node {
 	tb.Helper()
 	capacity := corev1.ResourceList{
@@ -182,7 +185,9 @@ func (e *Env) Node(tb testing.TB, apply ...func(*corev1.Node)) *corev1.Node {
 		Status: corev1.NodeStatus{Capacity: capacity, Allocatable: capacity},
 	}, apply)
 	e.Create(tb, n)
-	e.removeAfterwards(tb, n)
+	e.mu.Lock()
+	e.nodes = append(e.nodes, n.DeepCopy())
+	e.mu.Unlock()
 	e.Ready(tb, n)
 	return n
 }
@@ -198,6 +203,23 @@ func (e *Env) Deploy(tb testing.TB, workload Object) []corev1.Pod {
 	e.Create(tb, workload)
 	e.Ready(tb, workload)
 	return e.Pods(tb, workload)
+}
+
+// DeploySilent creates a pod on a node whose kubelet does not answer: once it is deleted, it stays until its grace
+// period is over and its finalizers are gone, as on a node that is cut off. Its container has an id nevertheless.
+func (e *Env) DeploySilent(tb testing.TB, p *corev1.Pod) corev1.Pod {
+	tb.Helper()
+	p.Spec.NodeName = "lost"
+	e.Create(tb, p)
+	tb.Cleanup(func() {
+		e.Release(tb, p)
+		e.Remove(tb, p)
+	})
+	sum := sha256.Sum256([]byte(p.UID))
+	e.Patch(tb, p, map[string]any{"status": map[string]any{"phase": corev1.PodRunning, "containerStatuses": []corev1.ContainerStatus{{
+		Name: Container, ContainerID: "containerd://" + hex.EncodeToString(sum[:]),
+	}}}}, "status")
+	return *p
 }
 
 // ContainerID is the id of a pod's container, as its status has it, without the name of the runtime.

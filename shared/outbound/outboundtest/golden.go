@@ -18,34 +18,34 @@ import (
 )
 
 // Golden compares text with the file testdata/NAME of the test's package, or writes the file where update is set.
-func Golden(t testing.TB, name string, got []byte, update bool) {
-	t.Helper()
+func Golden(tb testing.TB, name string, got []byte, update bool) {
+	tb.Helper()
 	file := filepath.Join("testdata", filepath.FromSlash(name))
 	if update {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatalf("write %s: %v", file, err)
+		if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
+			tb.Fatalf("write %s: %v", file, err)
 		}
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatalf("write %s: %v", file, err)
+		if err := os.WriteFile(file, got, 0o600); err != nil {
+			tb.Fatalf("write %s: %v", file, err)
 		}
 		return
 	}
 	want, err := os.ReadFile(file)
 	if err != nil {
-		t.Fatalf("read the golden file: %v; go test -update writes it", err)
+		tb.Fatalf("read the golden file: %v; go test -update writes it", err)
 	}
 	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(string(got), "\n")); diff != "" {
-		t.Errorf("%s differs (-want +got); read the difference, then go test -update writes it:\n%s", file, diff)
+		tb.Errorf("%s differs (-want +got); read the difference, then go test -update writes it:\n%s", file, diff)
 	}
 }
 
 // FormatRequest writes a request for a golden file: without the headers that net/http adds by itself, JSON and
 // forms in a layout for reading.
-func FormatRequest(t testing.TB, r *http.Request) []byte {
-	t.Helper()
+func FormatRequest(tb testing.TB, r *http.Request) []byte {
+	tb.Helper()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		t.Fatalf("read a request: %v", err)
+		tb.Fatalf("read a request: %v", err)
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s %s\n", r.Method, r.URL.RequestURI(), r.Proto)
@@ -60,18 +60,18 @@ func FormatRequest(t testing.TB, r *http.Request) []byte {
 	}
 	b.WriteString("\n")
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
-		writeForm(t, &b, string(body))
+		writeForm(tb, &b, string(body))
 	} else {
 		writeJSON(&b, string(body))
 	}
 	return b.Bytes()
 }
 
-func writeForm(t testing.TB, b *bytes.Buffer, body string) {
-	t.Helper()
+func writeForm(tb testing.TB, b *bytes.Buffer, body string) {
+	tb.Helper()
 	form, err := url.ParseQuery(body)
 	if err != nil {
-		t.Fatalf("read a form: %v", err)
+		tb.Fatalf("read a form: %v", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(form)) {
 		for _, value := range form[name] {

@@ -11,11 +11,11 @@ import (
 
 // AssertLeaksNoSecret checks that secrets stand in nothing of what is shown, neither as they are nor encoded.
 // Texts are searched as they are, other values as package fmt and JSON write them.
-func AssertLeaksNoSecret(t testing.TB, secrets []string, shown ...any) {
-	t.Helper()
+func AssertLeaksNoSecret(tb testing.TB, secrets []string, shown ...any) {
+	tb.Helper()
 	for _, secret := range secrets {
 		if secret == "" {
-			t.Fatal("a secret is empty: every text holds it")
+			tb.Fatal("a secret is empty: every text holds it")
 		}
 		forms := map[string]string{
 			"as it is": secret, "as a query": url.QueryEscape(secret), "as a path": url.PathEscape(secret),
@@ -25,7 +25,7 @@ func AssertLeaksNoSecret(t testing.TB, secrets []string, shown ...any) {
 			text := written(value)
 			for form, encoded := range forms {
 				if strings.Contains(text, encoded) {
-					t.Errorf("a secret is shown %s: %.300s", form, text)
+					tb.Errorf("a secret is shown %s: %.300s", form, text)
 					break
 				}
 			}
