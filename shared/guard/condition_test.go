@@ -13,11 +13,11 @@ import (
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
-func compile(t testing.TB, expression string) guard.Condition {
-	t.Helper()
+func compile(tb testing.TB, expression string) guard.Condition {
+	tb.Helper()
 	var c guard.Condition
 	if err := c.UnmarshalText([]byte(expression)); err != nil {
-		t.Fatalf("%s: %v", expression, err)
+		tb.Fatalf("%s: %v", expression, err)
 	}
 	return c
 }

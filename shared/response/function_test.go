@@ -127,27 +127,27 @@ func (o *observed) lines(t *testing.T, messages ...string) []map[string]any {
 	return found
 }
 
-func alertEvent(t testing.TB, capture string) response.Event {
-	t.Helper()
-	body, err := io.ReadAll(testkit.Find(t, capture).Webhook(t, "").Body)
+func alertEvent(tb testing.TB, capture string) response.Event {
+	tb.Helper()
+	body, err := io.ReadAll(testkit.Find(tb, capture).Webhook(tb, "").Body)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return response.Event{ID: "e-1", Type: falco.TypeFalcosidekick, Data: body}
 }
 
 // outcomeEvent is what a function of another name answers to capture 01.
-func outcomeEvent(t testing.TB, function string) (response.Event, response.Record) {
-	t.Helper()
+func outcomeEvent(tb testing.TB, function string) (response.Event, response.Record) {
+	tb.Helper()
 	f := wrap(&onPod{quarantine: &quarantine{outcome: response.Outcome{Verdict: response.Applied, Message: "done"}}})
 	f.Name = function
-	record, err := f.Handle(t.Context(), alertEvent(t, "01"))
+	record, err := f.Handle(tb.Context(), alertEvent(tb, "01"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	e, err := record.Event()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return response.Event{ID: e.ID(), Type: e.Type(), Data: e.Data()}, *record
 }

@@ -21,15 +21,15 @@ import (
 )
 
 // answer is the record of a function of one answer.
-func answer(t testing.TB, e response.Event, o response.Outcome, change func(*response.Function)) response.Record {
-	t.Helper()
+func answer(tb testing.TB, e response.Event, o response.Outcome, change func(*response.Function)) response.Record {
+	tb.Helper()
 	f := wrap(&quarantine{outcome: o})
 	if change != nil {
 		change(f.Function)
 	}
-	record, err := f.Handle(t.Context(), e)
+	record, err := f.Handle(tb.Context(), e)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return *record
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // form is one way in which an alert arrives over HTTP. It is nil where Falcosidekick sends nothing.
-type form func(t testing.TB, c testkit.Capture, url string) *http.Request
+type form func(tb testing.TB, c testkit.Capture, url string) *http.Request
 
 func structured(alert []byte) []byte {
 	return fmt.Appendf(nil, `{"specversion":"1.0","id":"e-1","source":"https://falco.org","type":%q,"datacontenttype":"application/json","data":%s}`,
@@ -38,55 +38,55 @@ func binaryHeaders(r *http.Request) *http.Request {
 
 // forms are all of them, by name.
 var forms = map[string]form{
-	"Falcosidekick's CloudEvent": func(t testing.TB, c testkit.Capture, url string) *http.Request {
-		t.Helper()
-		return c.CloudEvent(t, url)
+	"Falcosidekick's CloudEvent": func(tb testing.TB, c testkit.Capture, url string) *http.Request {
+		tb.Helper()
+		return c.CloudEvent(tb, url)
 	},
-	"Falcosidekick's webhook":   func(t testing.TB, c testkit.Capture, url string) *http.Request { t.Helper(); return c.Webhook(t, url) },
-	"Falcosidekick to OpenFaaS": func(t testing.TB, c testkit.Capture, url string) *http.Request { t.Helper(); return c.OpenFaaS(t, url) },
-	"Falco's own JSON": func(t testing.TB, c testkit.Capture, url string) *http.Request {
-		t.Helper()
-		return post(t, url, "application/json", c.Alert)
+	"Falcosidekick's webhook":   func(tb testing.TB, c testkit.Capture, url string) *http.Request { tb.Helper(); return c.Webhook(tb, url) },
+	"Falcosidekick to OpenFaaS": func(tb testing.TB, c testkit.Capture, url string) *http.Request { tb.Helper(); return c.OpenFaaS(tb, url) },
+	"Falco's own JSON": func(tb testing.TB, c testkit.Capture, url string) *http.Request {
+		tb.Helper()
+		return post(tb, url, "application/json", c.Alert)
 	},
-	"JSON that does not say so": func(t testing.TB, c testkit.Capture, url string) *http.Request {
-		t.Helper()
-		return post(t, url, "", c.Alert)
+	"JSON that does not say so": func(tb testing.TB, c testkit.Capture, url string) *http.Request {
+		tb.Helper()
+		return post(tb, url, "", c.Alert)
 	},
-	"a binary CloudEvent": func(t testing.TB, c testkit.Capture, url string) *http.Request {
-		t.Helper()
-		return binaryHeaders(post(t, url, "application/json", c.Alert))
+	"a binary CloudEvent": func(tb testing.TB, c testkit.Capture, url string) *http.Request {
+		tb.Helper()
+		return binaryHeaders(post(tb, url, "application/json", c.Alert))
 	},
-	"a binary CloudEvent of the router": func(t testing.TB, c testkit.Capture, url string) *http.Request {
-		t.Helper()
-		r := binaryHeaders(post(t, url, "application/json", c.Alert))
+	"a binary CloudEvent of the router": func(tb testing.TB, c testkit.Capture, url string) *http.Request {
+		tb.Helper()
+		r := binaryHeaders(post(tb, url, "application/json", c.Alert))
 		r.Header.Set("Ce-Type", falco.TypeRiposte)
 		return r
 	},
-	"a structured CloudEvent": func(t testing.TB, c testkit.Capture, url string) *http.Request {
-		t.Helper()
-		return post(t, url, "application/cloudevents+json; charset=utf-8", structured(c.Alert))
+	"a structured CloudEvent": func(tb testing.TB, c testkit.Capture, url string) *http.Request {
+		tb.Helper()
+		return post(tb, url, "application/cloudevents+json; charset=utf-8", structured(c.Alert))
 	},
-	"a structured CloudEvent that does not say so": func(t testing.TB, c testkit.Capture, url string) *http.Request {
-		t.Helper()
-		return post(t, url, "application/json", structured(c.Alert))
+	"a structured CloudEvent that does not say so": func(tb testing.TB, c testkit.Capture, url string) *http.Request {
+		tb.Helper()
+		return post(tb, url, "application/json", structured(c.Alert))
 	},
-	"a structured CloudEvent in base64": func(t testing.TB, c testkit.Capture, url string) *http.Request {
-		t.Helper()
-		return post(t, url, "application/cloudevents+json", fmt.Appendf(nil,
+	"a structured CloudEvent in base64": func(tb testing.TB, c testkit.Capture, url string) *http.Request {
+		tb.Helper()
+		return post(tb, url, "application/cloudevents+json", fmt.Appendf(nil,
 			`{"specversion":"1.0","id":"e-1","source":"https://falco.org","type":%q,"data_base64":%q}`,
 			falco.TypeFalcosidekick, base64.StdEncoding.EncodeToString(c.Alert)))
 	},
 }
 
 // carried is the alert that a request carries: what stands in its body, or in the capture.
-func carried(t testing.TB, name string, c testkit.Capture) []byte {
-	t.Helper()
+func carried(tb testing.TB, name string, c testkit.Capture) []byte {
+	tb.Helper()
 	if !strings.HasPrefix(name, "Falcosidekick") {
 		return c.Alert
 	}
-	body, err := io.ReadAll(forms[name](t, c, "").Body)
+	body, err := io.ReadAll(forms[name](tb, c, "").Body)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return body
 }

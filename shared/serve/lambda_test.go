@@ -23,31 +23,31 @@ import (
 )
 
 // encode is v as JSON.
-func encode(t testing.TB, v any) []byte {
-	t.Helper()
+func encode(tb testing.TB, v any) []byte {
+	tb.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
 
 // awsForm is what Falcosidekick posted to an AWS API of the query protocol.
-func awsForm(t testing.TB, capture string) url.Values {
-	t.Helper()
-	r := testkit.CaptureRequest(t, capture, "")
+func awsForm(tb testing.TB, capture string) url.Values {
+	tb.Helper()
+	r := testkit.CaptureRequest(tb, capture, "")
 	if err := r.ParseForm(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r.PostForm
 }
 
 // awsJSON is a member of what Falcosidekick posted to an AWS API that takes JSON.
-func awsJSON(t testing.TB, capture, member string) string {
-	t.Helper()
+func awsJSON(tb testing.TB, capture, member string) string {
+	tb.Helper()
 	var posted map[string]string
-	if err := json.NewDecoder(testkit.CaptureRequest(t, capture, "").Body).Decode(&posted); err != nil {
-		t.Fatal(err)
+	if err := json.NewDecoder(testkit.CaptureRequest(tb, capture, "").Body).Decode(&posted); err != nil {
+		tb.Fatal(err)
 	}
 	return posted[member]
 }
@@ -126,13 +126,13 @@ func toURL(method string, header map[string]string, body string, encoded bool) m
 }
 
 // failedItems are the identifiers in a batch's answer; SQS takes an answer without the list for a failure of all.
-func failedItems(t testing.TB, answer []byte) []string {
-	t.Helper()
+func failedItems(tb testing.TB, answer []byte) []string {
+	tb.Helper()
 	var list struct {
 		BatchItemFailures []struct{ ItemIdentifier string }
 	}
 	if err := json.Unmarshal(answer, &list); err != nil || list.BatchItemFailures == nil {
-		t.Fatalf("answer is %s, %v: want batchItemFailures", answer, err)
+		tb.Fatalf("answer is %s, %v: want batchItemFailures", answer, err)
 	}
 	ids := []string{}
 	for _, f := range list.BatchItemFailures {
@@ -216,11 +216,11 @@ var binary = map[string]string{
 	"ce-specversion": "1.0", "ce-id": "e-1", "ce-type": falco.TypeFalcosidekick, "ce-source": "https://falco.org", "ce-event_source": "syscall",
 }
 
-func awsBody(t testing.TB, capture string) []byte {
-	t.Helper()
+func awsBody(tb testing.TB, capture string) []byte {
+	tb.Helper()
 	var body json.RawMessage
-	if err := json.NewDecoder(testkit.CaptureRequest(t, capture, "").Body).Decode(&body); err != nil {
-		t.Fatal(err)
+	if err := json.NewDecoder(testkit.CaptureRequest(tb, capture, "").Body).Decode(&body); err != nil {
+		tb.Fatal(err)
 	}
 	return body
 }

@@ -62,13 +62,13 @@ func define(name string, r response.Responder) *serve.Function {
 }
 
 // start is the recorder as a running function, which takes alerts of any age.
-func start(t testing.TB, r response.Responder, environ map[string]string) *serve.Function {
-	t.Helper()
+func start(tb testing.TB, r response.Responder, environ map[string]string) *serve.Function {
+	tb.Helper()
 	all := map[string]string{"MAX_ALERT_AGE": "0", "LOG_LEVEL": "ERROR"}
 	maps.Copy(all, environ)
 	f := define("recorder", r)
-	if err := f.Start(t.Context(), all); err != nil {
-		t.Fatal(err)
+	if err := f.Start(tb.Context(), all); err != nil {
+		tb.Fatal(err)
 	}
 	return f
 }
@@ -88,26 +88,26 @@ type reply struct {
 	body   []byte
 }
 
-func send(t testing.TB, r *http.Request) reply {
-	t.Helper()
+func send(tb testing.TB, r *http.Request) reply {
+	tb.Helper()
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.Do(r)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return reply{resp.StatusCode, resp.Header, body}
 }
 
-func post(t testing.TB, url, contentType string, body []byte) *http.Request {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+func post(tb testing.TB, url, contentType string, body []byte) *http.Request {
+	tb.Helper()
+	r, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
@@ -116,47 +116,47 @@ func post(t testing.TB, url, contentType string, body []byte) *http.Request {
 }
 
 // outcome is the outcome event in an answer, and the record in that.
-func outcome(t testing.TB, a reply) (event.Event, response.Record) {
-	t.Helper()
+func outcome(tb testing.TB, a reply) (event.Event, response.Record) {
+	tb.Helper()
 	if a.status != http.StatusOK {
-		t.Fatalf("status is %d: %s", a.status, a.body)
+		tb.Fatalf("status is %d: %s", a.status, a.body)
 	}
 	e, err := cehttp.NewEventFromHTTPResponse(&http.Response{StatusCode: a.status, Header: a.header, Body: io.NopCloser(bytes.NewReader(a.body))})
 	if err != nil {
-		t.Fatalf("the answer is no CloudEvent: %v", err)
+		tb.Fatalf("the answer is no CloudEvent: %v", err)
 	}
-	return *e, recordOf(t, *e)
+	return *e, recordOf(tb, *e)
 }
 
 // recordOf is the record in an outcome event, which has to be one by all rules.
-func recordOf(t testing.TB, e event.Event) response.Record {
-	t.Helper()
+func recordOf(tb testing.TB, e event.Event) response.Record {
+	tb.Helper()
 	if err := e.Validate(); err != nil {
-		t.Errorf("the outcome event is not valid: %v", err)
+		tb.Errorf("the outcome event is not valid: %v", err)
 	}
 	if e.Type() != response.TypeOutcome || !strings.HasPrefix(e.Source(), "/functions/") {
-		t.Errorf("the outcome event has type %s and source %s", e.Type(), e.Source())
+		tb.Errorf("the outcome event has type %s and source %s", e.Type(), e.Source())
 	}
 	var record response.Record
 	if err := json.Unmarshal(e.Data(), &record); err != nil {
-		t.Fatalf("the outcome is not readable: %v", err)
+		tb.Fatalf("the outcome is not readable: %v", err)
 	}
 	return record
 }
 
 // refusedInOneLine checks what a refusal looks like: Knative copies it into an attribute of the dead-lettered event.
-func refusedInOneLine(t testing.TB, a reply) {
-	t.Helper()
+func refusedInOneLine(tb testing.TB, a reply) {
+	tb.Helper()
 	text, ended := strings.CutSuffix(string(a.body), "\n")
 	if !ended || text == "" || len(text) > 512 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
-		t.Errorf("status %d with body %q: want one line of at most 512 printable ASCII characters", a.status, a.body)
+		tb.Errorf("status %d with body %q: want one line of at most 512 printable ASCII characters", a.status, a.body)
 	}
 	for name := range a.header {
 		if strings.HasPrefix(name, "Ce-") {
-			t.Errorf("status %d with header %s: a refusal is no event", a.status, name)
+			tb.Errorf("status %d with header %s: a refusal is no event", a.status, name)
 		}
 	}
 	if got := a.header.Get("Content-Type"); !strings.HasPrefix(got, "text/plain") {
-		t.Errorf("status %d with content type %q", a.status, got)
+		tb.Errorf("status %d with content type %q", a.status, got)
 	}
 }

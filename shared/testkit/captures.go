@@ -36,60 +36,60 @@ type message struct {
 }
 
 // Captures are all alerts of test/captures, by name. Their times lie in the past: Retarget them, or set MAX_ALERT_AGE=0.
-func Captures(t testing.TB) []Capture {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(Root(t), "test", "captures", "*", "alert.json"))
+func Captures(tb testing.TB) []Capture {
+	tb.Helper()
+	files, err := filepath.Glob(filepath.Join(Root(tb), "test", "captures", "*", "alert.json"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("find the captures: %d found, %v", len(files), err)
+		tb.Fatalf("find the captures: %d found, %v", len(files), err)
 	}
 	captures := make([]Capture, len(files))
 	for i, file := range files {
-		captures[i] = load(t, filepath.Base(filepath.Dir(file)))
+		captures[i] = load(tb, filepath.Base(filepath.Dir(file)))
 	}
 	return captures
 }
 
 // Find is the capture of that name; its number is enough.
-func Find(t testing.TB, name string) Capture {
-	t.Helper()
+func Find(tb testing.TB, name string) Capture {
+	tb.Helper()
 	for _, pattern := range []string{name, name + "-*"} {
-		found, err := filepath.Glob(filepath.Join(Root(t), "test", "captures", pattern, "alert.json"))
+		found, err := filepath.Glob(filepath.Join(Root(tb), "test", "captures", pattern, "alert.json"))
 		if err == nil && len(found) == 1 {
-			return load(t, filepath.Base(filepath.Dir(found[0])))
+			return load(tb, filepath.Base(filepath.Dir(found[0])))
 		}
 	}
-	t.Fatalf("there is no capture %q", name)
+	tb.Fatalf("there is no capture %q", name)
 	return Capture{}
 }
 
-func load(t testing.TB, name string) Capture {
-	t.Helper()
-	status := sidekickStatus(t, name+"/sidekick-response.txt")
+func load(tb testing.TB, name string) Capture {
+	tb.Helper()
+	status := sidekickStatus(tb, name+"/sidekick-response.txt")
 	return Capture{
-		Name: name, Alert: CaptureFile(t, name+"/alert.json"), SidekickStatus: status, Rejected: status >= http.StatusBadRequest,
-		cloudEvent: optional(t, name+"/cloudevents.http"),
-		openFaaS:   optional(t, name+"/openfaas.http"),
-		webhook:    optional(t, name+"/webhook.http"),
+		Name: name, Alert: CaptureFile(tb, name+"/alert.json"), SidekickStatus: status, Rejected: status >= http.StatusBadRequest,
+		cloudEvent: optional(tb, name+"/cloudevents.http"),
+		openFaaS:   optional(tb, name+"/openfaas.http"),
+		webhook:    optional(tb, name+"/webhook.http"),
 	}
 }
 
 // CloudEvent is Falcosidekick's CloudEvents output, sent to a server ("" is the one it was captured at); nil where
 // Falcosidekick sent none.
-func (c Capture) CloudEvent(t testing.TB, server string) *http.Request {
-	t.Helper()
-	return c.cloudEvent.request(t, server)
+func (c Capture) CloudEvent(tb testing.TB, server string) *http.Request {
+	tb.Helper()
+	return c.cloudEvent.request(tb, server)
 }
 
 // OpenFaaS is Falcosidekick's OpenFaaS output.
-func (c Capture) OpenFaaS(t testing.TB, server string) *http.Request {
-	t.Helper()
-	return c.openFaaS.request(t, server)
+func (c Capture) OpenFaaS(tb testing.TB, server string) *http.Request {
+	tb.Helper()
+	return c.openFaaS.request(tb, server)
 }
 
 // Webhook is Falcosidekick's webhook output.
-func (c Capture) Webhook(t testing.TB, server string) *http.Request {
-	t.Helper()
-	return c.webhook.request(t, server)
+func (c Capture) Webhook(tb testing.TB, server string) *http.Request {
+	tb.Helper()
+	return c.webhook.request(tb, server)
 }
 
 // Retarget is the capture with other values in the alert and in each request.
@@ -104,66 +104,66 @@ func (c Capture) Retarget(r Retargeting) Capture {
 }
 
 // CaptureFile is a file under test/captures, such as aws-sns/01.http.
-func CaptureFile(t testing.TB, name string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(Root(t), "test", "captures", filepath.FromSlash(name)))
+func CaptureFile(tb testing.TB, name string) []byte {
+	tb.Helper()
+	b, err := os.ReadFile(filepath.Join(Root(tb), "test", "captures", filepath.FromSlash(name)))
 	if err != nil {
-		t.Fatalf("read a capture: %v", err)
+		tb.Fatalf("read a capture: %v", err)
 	}
 	return b
 }
 
 // CaptureRequest is the request in a file under test/captures, sent to a server as Capture.CloudEvent is.
-func CaptureRequest(t testing.TB, name, server string) *http.Request {
-	t.Helper()
-	return parse(t, name).request(t, server)
+func CaptureRequest(tb testing.TB, name, server string) *http.Request {
+	tb.Helper()
+	return parse(tb, name).request(tb, server)
 }
 
 // Root is the folder of the project's go.work, which is above the test's own, or RIPOSTE_ROOT.
-func Root(t testing.TB) string {
-	t.Helper()
+func Root(tb testing.TB) string {
+	tb.Helper()
 	if root := config.Environ()["RIPOSTE_ROOT"]; root != "" {
 		return root
 	}
 	start, err := os.Getwd()
 	if err != nil {
-		t.Fatalf("find the project: %v", err)
+		tb.Fatalf("find the project: %v", err)
 	}
 	for dir := start; ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
 			return dir
 		}
 		if dir == filepath.Dir(dir) {
-			t.Fatalf("find the project: no go.work in %s or above; RIPOSTE_ROOT can name it", start)
+			tb.Fatalf("find the project: no go.work in %s or above; RIPOSTE_ROOT can name it", start)
 		}
 	}
 }
 
-func optional(t testing.TB, name string) *message {
-	t.Helper()
-	if _, err := os.Stat(filepath.Join(Root(t), "test", "captures", filepath.FromSlash(name))); err != nil {
+func optional(tb testing.TB, name string) *message {
+	tb.Helper()
+	if _, err := os.Stat(filepath.Join(Root(tb), "test", "captures", filepath.FromSlash(name))); err != nil {
 		return nil
 	}
-	return parse(t, name)
+	return parse(tb, name)
 }
 
-func parse(t testing.TB, name string) *message {
-	t.Helper()
-	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(CaptureFile(t, name))))
+func parse(tb testing.TB, name string) *message {
+	tb.Helper()
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(CaptureFile(tb, name))))
 	if err != nil {
-		t.Fatalf("read capture %s: %v", name, err)
+		tb.Fatalf("read capture %s: %v", name, err)
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		t.Fatalf("read the body of capture %s: %v", name, err)
+		tb.Fatalf("read the body of capture %s: %v", name, err)
 	}
 	u := *r.URL
 	u.Scheme, u.Host = "http", r.Host
 	return &message{url: &u, header: r.Header, body: body}
 }
 
-func (m *message) request(t testing.TB, server string) *http.Request {
-	t.Helper()
+func (m *message) request(tb testing.TB, server string) *http.Request {
+	tb.Helper()
 	if m == nil {
 		return nil
 	}
@@ -171,13 +171,13 @@ func (m *message) request(t testing.TB, server string) *http.Request {
 	if server != "" {
 		target, err := url.Parse(server)
 		if err != nil {
-			t.Fatalf("send a capture to %q: %v", server, err)
+			tb.Fatalf("send a capture to %q: %v", server, err)
 		}
 		u.Scheme, u.Host = target.Scheme, target.Host
 	}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, u.String(), bytes.NewReader(m.body))
+	r, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, u.String(), bytes.NewReader(m.body))
 	if err != nil {
-		t.Fatalf("send a capture to %q: %v", server, err)
+		tb.Fatalf("send a capture to %q: %v", server, err)
 	}
 	r.Header = m.header.Clone()
 	return r
@@ -192,18 +192,18 @@ func (m *message) retarget(r Retargeting) *message {
 	return changed
 }
 
-func sidekickStatus(t testing.TB, name string) int {
-	t.Helper()
-	content := CaptureFile(t, name)
+func sidekickStatus(tb testing.TB, name string) int {
+	tb.Helper()
+	content := CaptureFile(tb, name)
 	if !bytes.HasPrefix(content, []byte("HTTP/")) {
 		return 0
 	}
 	response, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(content)), nil)
 	if err != nil {
-		t.Fatalf("read capture %s: %v", name, err)
+		tb.Fatalf("read capture %s: %v", name, err)
 	}
 	if err := response.Body.Close(); err != nil {
-		t.Fatalf("read capture %s: %v", name, err)
+		tb.Fatalf("read capture %s: %v", name, err)
 	}
 	return response.StatusCode
 }

@@ -63,8 +63,8 @@ type invocation struct {
 }
 
 // StartLambda runs a bootstrap, with these variables (NAME=value) and those Lambda sets, until the test ends.
-func StartLambda(t testing.TB, bootstrap string, environ ...string) *Lambda {
-	t.Helper()
+func StartLambda(tb testing.TB, bootstrap string, environ ...string) *Lambda {
+	tb.Helper()
 	l := &Lambda{events: make(chan *invocation), failed: make(chan LambdaError, 1), exited: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+lambdaVersion+"/invocation/next", l.next)
@@ -73,7 +73,7 @@ func StartLambda(t testing.TB, bootstrap string, environ ...string) *Lambda {
 	mux.HandleFunc("POST "+lambdaVersion+"/init/error", l.failInit)
 	l.server = httptest.NewServer(mux)
 
-	process := exec.CommandContext(t.Context(), bootstrap) // t.Context ends before the clean-ups, and the process with it
+	process := exec.CommandContext(tb.Context(), bootstrap) // t.Context ends before the clean-ups, and the process with it
 	process.Env = append([]string{
 		"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(l.server.URL, "http://"), "AWS_LAMBDA_FUNCTION_NAME=riposte",
 		"AWS_LAMBDA_FUNCTION_VERSION=$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128", "AWS_REGION=eu-west-1", "_HANDLER=bootstrap",
@@ -81,7 +81,7 @@ func StartLambda(t testing.TB, bootstrap string, environ ...string) *Lambda {
 	process.Stdout, process.Stderr = &l.log, &l.log
 	if err := process.Start(); err != nil {
 		l.server.Close()
-		t.Fatalf("start the bootstrap: %v", err)
+		tb.Fatalf("start the bootstrap: %v", err)
 	}
 	go func() {
 		_ = process.Wait() // how it ended is in its state
@@ -90,20 +90,20 @@ func StartLambda(t testing.TB, bootstrap string, environ ...string) *Lambda {
 		l.mu.Unlock()
 		close(l.exited)
 	}()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		<-l.exited
 		l.server.CloseClientConnections()
 		l.server.Close()
-		if t.Failed() {
-			t.Logf("the bootstrap wrote:\n%s", l.log.String())
+		if tb.Failed() {
+			tb.Logf("the bootstrap wrote:\n%s", l.log.String())
 		}
 	})
 	return l
 }
 
 // Invoke sends one event and waits for the answer, as RequestResponse does.
-func (l *Lambda) Invoke(t testing.TB, payload []byte) LambdaAnswer {
-	t.Helper()
+func (l *Lambda) Invoke(tb testing.TB, payload []byte) LambdaAnswer {
+	tb.Helper()
 	l.mu.Lock()
 	l.count++
 	i := &invocation{
@@ -111,37 +111,37 @@ func (l *Lambda) Invoke(t testing.TB, payload []byte) LambdaAnswer {
 		deadline: time.Now().Add(lambdaPatience), answer: make(chan LambdaAnswer, 1),
 	}
 	l.mu.Unlock()
-	ctx, cancel := context.WithDeadline(t.Context(), i.deadline)
+	ctx, cancel := context.WithDeadline(tb.Context(), i.deadline)
 	defer cancel()
 	select {
 	case l.events <- i:
 	case e := <-l.failed:
-		t.Fatalf("the bootstrap could not start: %s: %s", e.Type, e.Message)
+		tb.Fatalf("the bootstrap could not start: %s: %s", e.Type, e.Message)
 	case <-l.exited:
-		t.Fatalf("the bootstrap exited with status %d before it asked for an event", l.status())
+		tb.Fatalf("the bootstrap exited with status %d before it asked for an event", l.status())
 	case <-ctx.Done():
-		t.Fatalf("the bootstrap did not ask for an event within %s", lambdaPatience)
+		tb.Fatalf("the bootstrap did not ask for an event within %s", lambdaPatience)
 	}
 	select {
 	case a := <-i.answer:
 		return a
 	case <-l.exited:
-		t.Fatalf("the bootstrap exited with status %d instead of answering", l.status())
+		tb.Fatalf("the bootstrap exited with status %d instead of answering", l.status())
 	case <-ctx.Done():
-		t.Fatalf("the bootstrap did not answer within %s", lambdaPatience)
+		tb.Fatalf("the bootstrap did not answer within %s", lambdaPatience)
 	}
 	return LambdaAnswer{}
 }
 
 // Exit waits for the bootstrap to end by itself, and gives its status and what it wrote.
-func (l *Lambda) Exit(t testing.TB) (status int, log string) {
-	t.Helper()
+func (l *Lambda) Exit(tb testing.TB) (status int, log string) {
+	tb.Helper()
 	patience := time.NewTimer(lambdaPatience)
 	defer patience.Stop()
 	select {
 	case <-l.exited:
 	case <-patience.C:
-		t.Fatalf("the bootstrap did not exit within %s", lambdaPatience)
+		tb.Fatalf("the bootstrap did not exit within %s", lambdaPatience)
 	}
 	return l.status(), l.log.String()
 }
