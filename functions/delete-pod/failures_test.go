@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -294,6 +297,29 @@ func TestFunctionThatIsKilledInTheMiddle(t *testing.T) {
 				t.Error("the replacement is gone")
 			}
 		})
+	}
+}
+
+func TestKubeconfigOfTheUserIsNeverUsedByItself(t *testing.T) {
+	t.Parallel()
+	env := testkit.Cluster(t)
+	binary := testkit.Binary(t, "delete-pod")
+	home := t.TempDir()
+	content, err := os.ReadFile(env.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(home, ".kube"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(home, ".kube", "config"), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), binary)
+	command.Env = []string{"HOME=" + home, "LISTEN_ADDRESS=127.0.0.1:0"}
+	said, err := command.CombinedOutput()
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(said), "KUBECONFIG") {
+		t.Errorf("it gives %v and says %q, want status 2 and the variable's name", err, said)
 	}
 }
 

@@ -33,14 +33,13 @@ type common struct {
 type settings struct {
 	Grace time.Duration `env:"GRACE_PERIOD" envDefault:"30s" help:"Time."`
 	common
-	Count    int         `env:"COUNT" envDefault:"3"`
-	Mode     string      `env:"MODE" envDefault:"delete" oneof:"delete,evict"`
-	Name     string      `env:"NAME" required:"true"`
-	Labels   config.List `env:"LABELS"`
-	Even     even        `env:"EVEN"`
-	_        string      `env:"AWS_REGION" help:"Read by a library."`
-	Plain    string
-	internal string
+	Count  int         `env:"COUNT" envDefault:"3"`
+	Mode   string      `env:"MODE" envDefault:"delete" oneof:"delete,evict"`
+	Name   string      `env:"NAME" required:"true"`
+	Labels config.List `env:"LABELS"`
+	Even   even        `env:"EVEN"`
+	_      string      `env:"AWS_REGION" help:"Read by a library."`
+	Plain  string
 }
 
 func TestLoad(t *testing.T) {
@@ -55,7 +54,7 @@ func TestLoad(t *testing.T) {
 		"everything": {
 			environ: map[string]string{
 				"GRACE_PERIOD": "5m", "DRY_RUN": "true", "COUNT": "-7", "MODE": "evict", "NAME": " n ", "LABELS": "a, b ,c", "EVEN": "four",
-				"AWS_REGION": "eu-west-1", "PATH": "/bin", "Plain": "x", "internal": "x",
+				"AWS_REGION": "eu-west-1", "PATH": "/bin", "Plain": "x",
 			},
 			want: settings{
 				Grace: 5 * time.Minute, common: common{DryRun: true}, Count: -7, Mode: "evict", Name: " n ",

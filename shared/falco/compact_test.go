@@ -3,6 +3,7 @@ package falco_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -24,9 +25,7 @@ func TestCompact(t *testing.T) {
 		"container.full_id": strings.Repeat("0", 64), "container.name": "app",
 	}
 	with := func(more falco.Fields) falco.Fields {
-		for k, v := range identity {
-			more[k] = v
-		}
+		maps.Copy(more, identity)
 		return more
 	}
 	many := falco.Fields{}

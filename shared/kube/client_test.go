@@ -309,31 +309,20 @@ func TestBurstIsNotHeldUp(t *testing.T) {
 
 func TestConnect(t *testing.T) {
 	env := testkit.Cluster(t)
-	home := t.TempDir()
-	content, err := os.ReadFile(env.Kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Join(home, ".kube"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(home, ".kube", "config"), content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	garbage := filepath.Join(home, "garbage")
+	folder := t.TempDir()
+	garbage := filepath.Join(folder, "garbage")
 	if err := os.WriteFile(garbage, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("HOME", home)
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	for name, tc := range map[string]struct {
 		kubeconfig string
 		connects   bool
 	}{
 		"the kubeconfig that is named":                              {env.Kubeconfig, true},
-		"the first of two that names a cluster":                     {filepath.Join(home, "none") + ":" + env.Kubeconfig, true},
-		"none, so that the one in the home folder is left alone":    {"", false},
-		"one that does not exist, which is not replaced by another": {filepath.Join(home, "none"), false},
+		"the first of two that names a cluster":                     {filepath.Join(folder, "none") + ":" + env.Kubeconfig, true},
+		"none, outside of a pod":                                    {"", false},
+		"one that does not exist, which is not replaced by another": {filepath.Join(folder, "none"), false},
 		"one that is no kubeconfig":                                 {garbage, false},
 	} {
 		t.Run(name, func(t *testing.T) {

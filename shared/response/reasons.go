@@ -10,24 +10,24 @@ type Reason string
 const (
 	// The alert itself.
 
-	// TestRule is Falcosidekick's own test alert.
+	// TestRule: the alert is Falcosidekick's own test.
 	TestRule Reason = "test-rule"
-	// InternalSource is an alert of Falco about itself.
+	// InternalSource: the alert is Falco's, about itself.
 	InternalSource Reason = "internal-source"
-	// BelowMinPriority is less severe than MIN_PRIORITY.
+	// BelowMinPriority: the alert is less severe than MIN_PRIORITY.
 	BelowMinPriority Reason = "below-min-priority"
-	// TooOld is older than MAX_ALERT_AGE.
+	// TooOld: the alert is older than MAX_ALERT_AGE.
 	TooOld Reason = "too-old"
-	// FromTheFuture has a time ahead of this function's clock.
+	// FromTheFuture: the alert's time is ahead of this function's clock.
 	FromTheFuture Reason = "from-the-future"
 
 	// The target.
 
-	// NoTarget names no pod: a host alert, or fields Falco could not fill.
+	// NoTarget: the alert names no pod; it is about a host, or Falco could not fill the fields.
 	NoTarget Reason = "no-target"
-	// InvalidTarget names a pod or namespace that cannot exist.
+	// InvalidTarget: the alert names a pod or namespace that cannot exist.
 	InvalidTarget Reason = "invalid-target"
-	// Unverified names a pod and nothing to tell its incarnations apart.
+	// Unverified: the alert names a pod and nothing that tells its incarnations apart.
 	Unverified Reason = "unverified"
 	// Gone: the target does not exist any more.
 	Gone Reason = "gone"
@@ -40,15 +40,15 @@ const (
 
 	// Guardrails.
 
-	// ProtectedNamespace is on the list of namespaces that are never touched.
+	// ProtectedNamespace: the namespace is one that is never touched.
 	ProtectedNamespace Reason = "protected-namespace"
 	// ProtectedAnnotation: riposte.dev/protect is "true" on the target, an owner or the namespace.
 	ProtectedAnnotation Reason = "protected-annotation"
-	// ControlPlaneNode runs the control plane.
+	// ControlPlaneNode: the node runs the control plane.
 	ControlPlaneNode Reason = "control-plane-node"
-	// StaticPod is managed by a kubelet, not by the API server.
+	// StaticPod: the pod is managed by a kubelet, not by the API server.
 	StaticPod Reason = "static-pod"
-	// DaemonSetPod belongs to a DaemonSet and SKIP_DAEMONSETS is on.
+	// DaemonSetPod: the pod belongs to a DaemonSet and SKIP_DAEMONSETS is on.
 	DaemonSetPod Reason = "daemonset-pod"
 	// ConditionFalse: WHEN is false.
 	ConditionFalse Reason = "condition-false"
@@ -57,9 +57,9 @@ const (
 
 	// Single responses.
 
-	// StandalonePod has no owner that would recreate it.
+	// StandalonePod: the pod has no controller that would recreate it, and SKIP_STANDALONE is on.
 	StandalonePod Reason = "standalone-pod"
-	// StatefulSetPod belongs to a StatefulSet and SKIP_STATEFULSETS is on.
+	// StatefulSetPod: the pod belongs to a StatefulSet and SKIP_STATEFULSETS is on.
 	StatefulSetPod Reason = "statefulset-pod"
 	// TooFewReplicas: fewer healthy replicas than MIN_HEALTHY_REPLICAS would be left.
 	TooFewReplicas Reason = "too-few-replicas"

@@ -42,8 +42,14 @@ var forms = map[string]form{
 		tb.Helper()
 		return c.CloudEvent(tb, url)
 	},
-	"Falcosidekick's webhook":   func(tb testing.TB, c testkit.Capture, url string) *http.Request { tb.Helper(); return c.Webhook(tb, url) },
-	"Falcosidekick to OpenFaaS": func(tb testing.TB, c testkit.Capture, url string) *http.Request { tb.Helper(); return c.OpenFaaS(tb, url) },
+	"Falcosidekick's webhook": func(tb testing.TB, c testkit.Capture, url string) *http.Request {
+		tb.Helper()
+		return c.Webhook(tb, url)
+	},
+	"Falcosidekick to OpenFaaS": func(tb testing.TB, c testkit.Capture, url string) *http.Request {
+		tb.Helper()
+		return c.OpenFaaS(tb, url)
+	},
 	"Falco's own JSON": func(tb testing.TB, c testkit.Capture, url string) *http.Request {
 		tb.Helper()
 		return post(tb, url, "application/json", c.Alert)

@@ -327,10 +327,10 @@ func TestAuthentication(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	r := &recorder{respond: func(_ context.Context, a falco.Alert) (response.Outcome, error) {
-		switch a.Priority {
-		case falco.Critical:
+		if a.Priority == falco.Critical {
 			return response.Outcome{}, response.TransientError(errors.New("busy"), 0)
-		case falco.Warning:
+		}
+		if a.Priority == falco.Warning {
 			return response.Skip(response.Gone, "gone"), nil
 		}
 		return response.Outcome{Verdict: response.Applied}, nil

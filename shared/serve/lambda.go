@@ -152,10 +152,10 @@ func (r record) content() (body []byte, id string, err error) {
 // fromQueue unwraps what a topic put into a queue without raw message delivery.
 func fromQueue(body []byte) ([]byte, error) {
 	var n events.SNSEntity
-	if json.Unmarshal(body, &n) != nil || n.Type != "Notification" || n.Message == "" {
-		return body, nil
+	if readable := json.Unmarshal(body, &n) == nil; readable && n.Type == "Notification" && n.Message != "" {
+		return fromTopic(n)
 	}
-	return fromTopic(n)
+	return body, nil
 }
 
 // fromTopic is the alert in an SNS notification. With Falcosidekick's rawjson it is the message. Without, the

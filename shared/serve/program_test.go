@@ -44,7 +44,8 @@ func TestMain(m *testing.M) {
 func program(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "riposte-serve-"); built.err != nil {
+		built.dir, built.err = os.MkdirTemp("", "riposte-serve-") //nolint:usetesting // It outlives the test that happens to build it.
+		if built.err != nil {
 			return
 		}
 		arguments := []string{"build", "-tags", "lambda.norpc", "-o", filepath.Join(built.dir, "slack")}
@@ -399,7 +400,8 @@ func TestProgramArguments(t *testing.T) {
 		words     []string
 	}{
 		"help": {
-			[]string{"--help"}, 0,
+			[]string{"--help"},
+			0,
 			[]string{"slack: ", "SLACK_WEBHOOK_URL", "MIN_PRIORITY", "Debug", "DRY_RUN", "WHEN", "AUTH_TOKEN", "PORT", "8080", "DEBUG | INFO | WARN | ERROR", "Permissions", "none"},
 		},
 		"short help": {[]string{"-h"}, 0, []string{"SLACK_WEBHOOK_URL"}},

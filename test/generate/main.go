@@ -141,7 +141,7 @@ func reasons(file string) ([]byte, error) {
 				continue
 			}
 			text := strings.Join(strings.Fields(spec.Doc.Text()), " ")
-			text = strings.TrimPrefix(strings.TrimPrefix(text, spec.Names[0].Name), ":")
+			text = strings.TrimPrefix(text, spec.Names[0].Name+": ")
 			fmt.Fprintf(&b, "| `%s` | %s |\n", strings.Trim(value.Value, `"`), strings.TrimSpace(text))
 		}
 	}

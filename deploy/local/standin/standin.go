@@ -81,6 +81,7 @@ func (s *Services) slack(w http.ResponseWriter, r *http.Request) {
 				Title string `json:"title"`
 				Value string `json:"value"`
 			} `json:"fields"`
+			Blocks []block `json:"blocks"`
 		} `json:"attachments"`
 	}
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&posted); err != nil {
@@ -97,9 +98,31 @@ func (s *Services) slack(w http.ResponseWriter, r *http.Request) {
 		for _, f := range a.Fields {
 			message.Fields = append(message.Fields, Field{Title: plain(f.Title), Value: plain(f.Value)})
 		}
+		for _, b := range a.Blocks {
+			message.Text = strings.TrimSpace(message.Text + "\n" + b.Text.plain())
+			for _, f := range b.Fields {
+				title, value, _ := strings.Cut(f.plain(), "\n")
+				message.Fields = append(message.Fields, Field{Title: title, Value: value})
+			}
+		}
 	}
 	s.got(message)
 	_, _ = io.WriteString(w, "ok")
+}
+
+// block is a section of a message, in Slack's Block Kit.
+type block struct {
+	Text   mrkdwn   `json:"text"`
+	Fields []mrkdwn `json:"fields"`
+}
+
+type mrkdwn struct {
+	Text string `json:"text"`
+}
+
+// plain is the text without the marks of code and bold type.
+func (m mrkdwn) plain() string {
+	return plain(strings.NewReplacer("`", "", "*", "").Replace(m.Text))
 }
 
 // plain takes off Slack's escapes, which are the only ones it has.

@@ -58,6 +58,17 @@ func TestSlack(t *testing.T) {
 	if diff := cmp.Diff(want, got(), cmpopts.IgnoreFields(standin.Message{}, "At")); diff != "" {
 		t.Error(diff)
 	}
+	post(t, s.SlackWebhookURL(), "", `{"text":"Notice: rule","blocks":[{"type":"section","text":{"type":"mrkdwn","text":"*Notice* `+"`rule`"+`"}}],"attachments":[
+		{"color":"#5bffb5","fallback":"Notice: rule","blocks":[
+			{"type":"section","text":{"type":"mrkdwn","text":"`+"```a &lt;b&gt;```"+`"}},
+			{"type":"section","fields":[{"type":"mrkdwn","text":"*Pod*\n`+"`cart-0`"+`"}]},
+			{"type":"context","elements":[{"type":"mrkdwn","text":"Riposte"}]}]}]}`)
+	want = []standin.Message{{
+		Service: "slack", Text: "Notice: rule\na <b>", Colour: "#5bffb5", Fields: []standin.Field{{Title: "Pod", Value: "cart-0"}},
+	}}
+	if diff := cmp.Diff(want, got(), cmpopts.IgnoreFields(standin.Message{}, "At")); diff != "" {
+		t.Error(diff)
+	}
 	if status, _ := post(t, s.SlackWebhookURL(), "", "no"); status != http.StatusBadRequest {
 		t.Errorf("a broken message answered %d", status)
 	}
