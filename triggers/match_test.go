@@ -264,7 +264,7 @@ func TestReasons(t *testing.T) {
 		"another rule": {
 			sample{Capture: "01-terminal-shell-k8s-default"},
 			"delete-malware",
-			`rule is "Terminal shell in container", which is not among the 6 it names`,
+			`rule is "Terminal shell in container", which is not among the 5 it names`,
 		},
 		"another source": {
 			sample{Capture: "12-cloudtrail-console-login-no-mfa"},
@@ -387,5 +387,28 @@ func BenchmarkMatch(b *testing.B) {
 	}
 	for b.Loop() {
 		set.Match(context.Background(), *e)
+	}
+}
+
+// What acts on the surroundings of a pod finds them through the pod: a rule that has the pod deleted as well would
+// let the faster function decide.
+func TestNoRuleDeletesThePodThatOthersNeed(t *testing.T) {
+	byRule := map[string][]string{}
+	for _, trigger := range shipped(t).Triggers() {
+		for _, filter := range trigger.Manifest.Spec.Filters {
+			for _, one := range filter.Any {
+				if rule := one.Exact["rule"]; rule != "" {
+					byRule[rule] = append(byRule[rule], trigger.Function)
+				}
+			}
+		}
+	}
+	if len(byRule["Drop and execute new binary in container"]) == 0 {
+		t.Fatal("no rule was found in the manifests")
+	}
+	for rule, functions := range byRule {
+		if slices.Contains(functions, "delete-pod") && (slices.Contains(functions, "taint") || slices.Contains(functions, "isolate")) {
+			t.Errorf("%q goes to %v", rule, functions)
+		}
 	}
 }
