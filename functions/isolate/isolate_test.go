@@ -443,12 +443,13 @@ func TestPodThatGoesInTheMiddle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			namespace := env.Namespace(t)
-			pod := env.Deploy(t, testkit.Pod(namespace, "p"))[0]
+			// kwok, which ends pods by their name, would end the new one too.
+			pod := env.DeploySilent(t, testkit.Pod(namespace, "p"))
 			r := run(t, nil)
 			r.Proxy.Inject(&testkit.Fault{Verb: "patch", Resource: "pods", Times: 1, Effect: testkit.Meanwhile(func() {
 				env.Remove(t, &pod)
 				if tc.replaced {
-					env.Deploy(t, testkit.Pod(namespace, "p"))
+					env.DeploySilent(t, testkit.Pod(namespace, "p"))
 				}
 			})})
 			testkit.Post(t, r, testkit.AlertFor(t, pod)).Expect(t, tc.want)

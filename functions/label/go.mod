@@ -3,7 +3,9 @@ module github.com/riposte-dev/riposte/functions/label
 go 1.25.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	github.com/riposte-dev/riposte/shared v0.1.0
+	k8s.io/api v0.35.4
 	k8s.io/apimachinery v0.35.4
 )
 
@@ -45,7 +47,6 @@ require (
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20240826202546-f6391c0de4c7 // indirect
 	google.golang.org/protobuf v1.36.8 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
-	k8s.io/api v0.35.4 // indirect
 	k8s.io/client-go v0.35.4 // indirect
 	k8s.io/klog/v2 v2.130.1 // indirect
 	k8s.io/kube-openapi v0.0.0-20250910181357-589584f1c912 // indirect

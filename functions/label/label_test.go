@@ -226,6 +226,7 @@ func TestTwoDeploymentsOfTheFunctionDoNotUndoEachOther(t *testing.T) {
 func TestPodThatChangesBetweenReadingAndWriting(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
+	red := func(p *corev1.Pod) { p.Labels["team"] = "red" }
 	remove := func(t *testing.T, p *corev1.Pod) {
 		t.Helper()
 		env.Remove(t, p)
@@ -243,13 +244,14 @@ func TestPodThatChangesBetweenReadingAndWriting(t *testing.T) {
 		"by another pod of its name": {func(t *testing.T, p *corev1.Pod) {
 			t.Helper()
 			remove(t, p)
-			env.Create(t, testkit.Pod(p.Namespace, p.Name, func(n *corev1.Pod) { n.Labels["team"] = "red" }))
+			env.DeploySilent(t, testkit.Pod(p.Namespace, p.Name, red))
 		}, "200 skipped replaced"},
 	} {
 		for change, labels := range map[string]string{"set": "quarantine=true", "remove": "team-"} {
 			t.Run(name+", to "+change, func(t *testing.T) {
 				t.Parallel()
-				pod := newPod(t, env, settings{"team": "red"})
+				// kwok, which ends pods by their name, would end the new one too.
+				pod := env.DeploySilent(t, testkit.Pod(env.Namespace(t), "web", red))
 				r := run(t, settings{"LABELS": labels})
 				r.Proxy.Inject(&testkit.Fault{Verb: "patch", Times: 1, Effect: testkit.Meanwhile(func() { tc.act(t, pod.DeepCopy()) })})
 				testkit.Post(t, r, testkit.AlertFor(t, pod)).Expect(t, tc.want)

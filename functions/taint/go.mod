@@ -3,6 +3,7 @@ module github.com/riposte-dev/riposte/functions/taint
 go 1.25.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	github.com/riposte-dev/riposte/shared v0.1.0
 	k8s.io/api v0.35.4
 	k8s.io/apimachinery v0.35.4

@@ -17,5 +17,8 @@ func (s Spec) Help(w io.Writer) error { return s.help(w) }
 // Markdown is what --help=markdown writes.
 func (s Spec) Markdown(w io.Writer) error { return s.markdown(w) }
 
+// Hosting are the settings of a function that runs its own server.
+type Hosting = hosting
+
 // Survive turns a panic into an error.
 var Survive = survive

@@ -17,6 +17,7 @@ import (
 func TestDefaults(t *testing.T) {
 	for name, target := range map[string]func() any{
 		"every function's": func() any { return new(serve.Settings) },
+		"the server's":     func() any { return new(serve.Hosting) },
 		"protection":       func() any { return new(guard.Protection) },
 	} {
 		t.Run(name, func(t *testing.T) {

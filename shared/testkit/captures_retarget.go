@@ -3,6 +3,7 @@ package testkit
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,25 +66,28 @@ func (r Retargeting) field(name string, s scalar, all []scalar) (string, bool) {
 	case "k8s.pod.uid", "k8s.pod.id":
 		value = r.UID
 	case "container.id":
-		value = r.ContainerID[:min(12, len(r.ContainerID))]
+		if !has(all, "k8s.pod.sandbox_id", s.value) { // the pod's sandbox has an id of its own
+			value = r.ContainerID[:min(12, len(r.ContainerID))]
+		}
 	case "container.full_id":
 		value = r.ContainerID
 	case "ka.target.namespace":
-		value = ifPod(r.Namespace, all)
+		if has(all, "ka.target.resource", "pods") {
+			value = r.Namespace
+		}
 	case "ka.target.name":
-		value = ifPod(r.Pod, all)
+		if has(all, "ka.target.resource", "pods") {
+			value = r.Pod
+		}
 	}
 	return quote(value), value != "" && s.isText()
 }
 
-// ifPod is the value where an audit event is about a pod, else nothing.
-func ifPod(value string, all []scalar) string {
-	for _, s := range all {
-		if strings.HasSuffix(s.path, "/output_fields/ka.target.resource") && s.value == "pods" {
-			return value
-		}
-	}
-	return ""
+// has says whether an output field has this value.
+func has(all []scalar, field string, value any) bool {
+	return slices.ContainsFunc(all, func(s scalar) bool {
+		return strings.HasSuffix(s.path, "/output_fields/"+field) && s.value == value
+	})
 }
 
 // scalar is a value in a JSON text, with its place. The names of the objects around it stand in path; elements of

@@ -97,6 +97,11 @@ func TestRetarget(t *testing.T) {
 			with: everything,
 			want: `{"time":1767225600,"output_fields":{"k8s.ns.name":null,"k8s.pod.name":"<NA>","k8s.pod.uid":"","container.id":"host","k8s.pod.id":7,"evt.time":"x"}}`,
 		},
+		"the id of a pod's sandbox": {
+			body: `{"output_fields":{"container.id":"63060edc2d3a","k8s.pod.name":"web","k8s.pod.sandbox_id":"63060edc2d3a"}}`,
+			with: everything,
+			want: `{"output_fields":{"container.id":"63060edc2d3a","k8s.pod.name":"cart-0","k8s.pod.sandbox_id":"63060edc2d3a"}}`,
+		},
 		"the pod of an audit event": {
 			body: `{"output_fields":{"ka.target.name":"web","ka.target.namespace":"default","ka.target.resource":"pods"}}`,
 			with: everything,
