@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/riposte-dev/riposte/shared/config"
+	"github.com/riposte-dev/riposte/shared/retarget"
 )
 
 // Capture is one alert as Falco posted it to Falcosidekick, with the requests that
@@ -90,6 +91,15 @@ func (c Capture) OpenFaaS(tb testing.TB, server string) *http.Request {
 func (c Capture) Webhook(tb testing.TB, server string) *http.Request {
 	tb.Helper()
 	return c.webhook.request(tb, server)
+}
+
+// Retargeting is the moment and the pod that a capture is to point at.
+type Retargeting = retarget.Values
+
+// Retarget replaces these values in an alert, or in a CloudEvent around one: retarget.Body.
+func Retarget(body []byte, r Retargeting) []byte {
+	out, _ := retarget.Body(body, r)
+	return out
 }
 
 // Retarget is the capture with other values in the alert and in each request.
@@ -187,7 +197,7 @@ func (m *message) retarget(r Retargeting) *message {
 	changed := &message{url: m.url, header: m.header.Clone(), body: Retarget(m.body, r)}
 	changed.header.Del("Content-Length") // of the old body; a request counts its own
 	if !r.Time.IsZero() && changed.header.Get("Ce-Time") != "" {
-		changed.header.Set("Ce-Time", r.time())
+		changed.header.Set("Ce-Time", r.TimeText())
 	}
 	return changed
 }

@@ -130,15 +130,15 @@ func conformFaults(t *testing.T, w *world, run func(*testing.T) *Running) {
 		effect Effect
 		want   string
 	}{
-		"with 500":                     {Answers(http.StatusInternalServerError, 0), "500"},
-		"with 503":                     {Answers(http.StatusServiceUnavailable, 0), "500"},
-		"with 504":                     {Answers(http.StatusGatewayTimeout, 0), "500"},
-		"with 429 and no time":         {Answers(http.StatusTooManyRequests, 0), "500"},
-		"with 401":                     {Answers(http.StatusUnauthorized, 0), "422"},
-		"with 403":                     {Answers(http.StatusForbidden, 0), "422"},
-		"because the answer is cut":    {Truncates(), "500"},
-		"because a portal answers":     {Says("text/html", "<html>please log in</html>"), "500"},
-		"because a proxy answers":      {Says("application/json", `{"status":"ok"}`), "500"},
+		"with 500":                  {Answers(http.StatusInternalServerError, 0), "500"},
+		"with 503":                  {Answers(http.StatusServiceUnavailable, 0), "500"},
+		"with 504":                  {Answers(http.StatusGatewayTimeout, 0), "500"},
+		"with 429 and no time":      {Answers(http.StatusTooManyRequests, 0), "500"},
+		"with 401":                  {Answers(http.StatusUnauthorized, 0), "422"},
+		"with 403":                  {Answers(http.StatusForbidden, 0), "422"},
+		"because the answer is cut": {Truncates(), "500"},
+		"because a portal answers":  {Says("text/html", "<html>please log in</html>"), "500"},
+		"because a proxy answers":   {Says("application/json", `{"status":"ok"}`), "500"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := run(t)

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+
+	"github.com/riposte-dev/riposte/shared/retarget"
 )
 
 // Target is a pod that an alert can be about.
@@ -38,17 +40,10 @@ type Change struct {
 	To   string `json:"to"`
 }
 
-const (
-	// shortID is how many digits of a container's id Falco writes.
-	shortID = 12
-	// timeLayout is how Falcosidekick writes times: nine digits always.
-	timeLayout = "2006-01-02T15:04:05.000000000Z07:00"
-)
+// shortID is how many digits of a container's id Falco writes.
+const shortID = 12
 
-var (
-	evtTime = regexp.MustCompile(`("evt\.time":)\d+`)
-	command = regexp.MustCompile(`( command=[^ "]+)`)
-)
+var command = regexp.MustCompile(`( command=[^ "]+)`)
 
 // Aim returns the capture with what Aim names replaced, and the list of what was. It
 // fails if the capture is about no pod and a target is named.
@@ -62,14 +57,17 @@ func (c Capture) Aim(a Aim) (Capture, []Change, error) {
 	// The length follows from the body.
 	out.Header.Del("Content-Length")
 	e := editor{body: out.Body, changes: changes}
-	if !a.Time.IsZero() {
-		e.time(c, out, a.Time.UTC())
-	}
+	var values retarget.Values
 	if a.Target != nil {
-		if err := e.target(c, *a.Target); err != nil {
+		var err error
+		if values, err = valuesFor(c, *a.Target); err != nil {
 			return Capture{}, nil, fmt.Errorf("aim capture %s: %w", c.Name, err)
 		}
 	}
+	if values.Time = a.Time; !a.Time.IsZero() {
+		out.Header.Set("Ce-Time", values.TimeText())
+	}
+	e.values(values)
 	if a.Rule != "" {
 		e.note("rule", c.Alert.Rule, a.Rule)
 		out.Header.Set("Ce-Rule", a.Rule)
@@ -99,46 +97,32 @@ func (e *editor) note(what, from, to string) {
 	}
 }
 
-func (e *editor) time(c, out Capture, now time.Time) {
-	text := now.Format(timeLayout)
-	e.note("time", c.Alert.Time, text)
-	out.Header.Set("Ce-Time", text)
-	e.field("time", c.Alert.Time, text)
-	nanos := strconv.FormatInt(now.UnixNano(), 10)
-	e.body = evtTime.ReplaceAll(e.body, []byte("${1}"+nanos))
+// values replaces time and pod in the fields, and the pod in the rendered output too, where a reader of the page
+// compares them.
+func (e *editor) values(v retarget.Values) {
+	var changes []retarget.Change
+	e.body, changes = retarget.Body(e.body, v)
+	inOutput := map[string]string{"k8s.pod.name": "k8s_pod_name=", "k8s.ns.name": "k8s_ns_name=", "container.id": "container_id="}
+	for _, c := range changes {
+		from, to := unquote(c.From), unquote(c.To)
+		if c.Field != "evt.time" { // the time again, as a number
+			e.note(c.Field, from, to)
+		}
+		if prefix := inOutput[c.Field]; prefix != "" {
+			e.body = replaceAll(e.body, prefix, from, to)
+		}
+	}
 }
 
-func (e *editor) target(c Capture, t Target) error {
-	pod, namespace, container := c.Alert.Field("k8s.pod.name"), c.Alert.Field("k8s.ns.name"), c.Alert.Field("container.id")
-	if pod == "" || namespace == "" {
-		return errors.New("it is about no pod")
+// valuesFor checks that the capture can be aimed at the pod.
+func valuesFor(c Capture, t Target) (retarget.Values, error) {
+	if c.Alert.Field("k8s.pod.name") == "" || c.Alert.Field("k8s.ns.name") == "" {
+		return retarget.Values{}, errors.New("it is about no pod")
 	}
 	if len(t.ContainerID) < shortID {
-		return fmt.Errorf("the container id of pod %s/%s is %q: the pod does not run yet", t.Namespace, t.Name, t.ContainerID)
+		return retarget.Values{}, fmt.Errorf("the container id of pod %s/%s is %q: the pod does not run yet", t.Namespace, t.Name, t.ContainerID)
 	}
-	// The longer id first: the shorter is its beginning.
-	if full := c.Alert.Field("container.full_id"); full != "" {
-		e.note("container.full_id", full, t.ContainerID)
-		e.field("container.full_id", full, t.ContainerID)
-	}
-	if uid := c.Alert.Field("k8s.pod.uid"); uid != "" {
-		e.note("k8s.pod.uid", uid, t.UID)
-		e.field("k8s.pod.uid", uid, t.UID)
-	}
-	e.named("k8s.pod.name", "k8s_pod_name=", pod, t.Name)
-	e.named("k8s.ns.name", "k8s_ns_name=", namespace, t.Namespace)
-	// The sandbox of a pod has an id of its own, which the API server does not tell.
-	if container != "" && container != c.Alert.Field("k8s.pod.sandbox_id") {
-		e.named("container.id", "container_id=", container, t.ContainerID[:shortID])
-	}
-	return nil
-}
-
-// named replaces a value in its field and in the rendered output.
-func (e *editor) named(field, inOutput, from, to string) {
-	e.note(field, from, to)
-	e.field(field, from, to)
-	e.body = replaceAll(e.body, inOutput, from, to)
+	return retarget.Values{Namespace: t.Namespace, Pod: t.Name, ContainerID: t.ContainerID, UID: t.UID}, nil
 }
 
 // field replaces the value of a string field. The keys are those of Falco, which no
@@ -154,6 +138,15 @@ func quote(s string) string {
 		return strconv.Quote(s)
 	}
 	return string(quoted)
+}
+
+// unquote is a JSON value as text: that of a string, or a number as it stands.
+func unquote(s string) string {
+	var text string
+	if json.Unmarshal([]byte(s), &text) != nil {
+		return s
+	}
+	return text
 }
 
 func regexpLiteral(s string) string { return regexp.MustCompile(`\$`).ReplaceAllString(s, "$$$$") }

@@ -123,7 +123,7 @@ func TestAimWithUID(t *testing.T) {
 	for _, c := range changes {
 		what = append(what, c.What)
 	}
-	if diff := cmp.Diff([]string{"event id", "container.full_id", "k8s.pod.uid", "k8s.pod.name", "k8s.ns.name", "container.id"}, what); diff != "" {
+	if diff := cmp.Diff([]string{"event id", "container.full_id", "container.id", "k8s.ns.name", "k8s.pod.name", "k8s.pod.uid"}, what); diff != "" {
 		t.Error(diff)
 	}
 	if got.Alert.Time != "2026-01-01T00:00:00.123456789Z" {

@@ -1,4 +1,6 @@
-package testkit
+// Package retarget makes a recorded alert point at another moment and another pod, and leaves
+// every other byte as Falcosidekick sent it. Tests and the local run aim the captures with it.
+package retarget
 
 import (
 	"bytes"
@@ -9,9 +11,8 @@ import (
 	"time"
 )
 
-// Retargeting is what makes a capture point at another moment and another pod. Zero fields leave the
-// alert's own values.
-type Retargeting struct {
+// Values are what an alert is to say. Zero fields leave the alert's own values.
+type Values struct {
 	Time           time.Time
 	Namespace, Pod string
 	// ContainerID is the whole id, of 64 digits; container.id gets the first 12 of it, as from Falco.
@@ -19,41 +20,47 @@ type Retargeting struct {
 	UID         string
 }
 
-// Retarget replaces these values in an alert, or in a CloudEvent around one, and leaves every other byte as it
-// is. A value that names nothing (null, "", <NA>, host, another type) stays, and nothing is added: what a
-// capture does not say is often what it is about.
-func Retarget(body []byte, r Retargeting) []byte {
+// Change is one value that was replaced; From and To are JSON.
+type Change struct{ Field, From, To string }
+
+// Body replaces the values in an alert, or in a CloudEvent around one, and says what it replaced. A value that
+// names nothing (null, "", <NA>, host, another type) stays, and nothing is added: what a capture does not say is
+// often what it is about.
+func Body(body []byte, r Values) ([]byte, []Change) {
 	scalars, err := scan(body)
 	if err != nil {
-		return body // no JSON; some captures are not
+		return body, nil // no JSON; some captures are not
 	}
 	var out []byte
+	var changes []Change
 	last := 0
 	for _, s := range scalars {
 		text, ok := r.replacement(s, scalars)
 		if !ok {
 			continue
 		}
+		changes = append(changes, Change{s.path[strings.LastIndexByte(s.path, '/')+1:], string(body[s.start:s.end]), text})
 		out = append(append(out, body[last:s.start]...), text...)
 		last = s.end
 	}
-	return append(out, body[last:]...)
+	return append(out, body[last:]...), changes
 }
 
-func (r Retargeting) time() string { return r.Time.UTC().Format(time.RFC3339Nano) }
+// TimeText is Time as Falcosidekick writes times.
+func (r Values) TimeText() string { return r.Time.UTC().Format(time.RFC3339Nano) }
 
 // replacement is the JSON that takes the place of a scalar, and whether there is one.
-func (r Retargeting) replacement(s scalar, all []scalar) (string, bool) {
+func (r Values) replacement(s scalar, all []scalar) (string, bool) {
 	if field, ok := strings.CutPrefix(strings.TrimPrefix(s.path, "/data"), "/output_fields/"); ok {
 		return r.field(field, s, all)
 	}
 	if s.path == "/time" || s.path == "/data/time" {
-		return quote(r.time()), s.isText() && !r.Time.IsZero()
+		return quote(r.TimeText()), s.isText() && !r.Time.IsZero()
 	}
 	return "", false
 }
 
-func (r Retargeting) field(name string, s scalar, all []scalar) (string, bool) {
+func (r Values) field(name string, s scalar, all []scalar) (string, bool) {
 	if _, number := s.value.(json.Number); name == "evt.time" && number && !r.Time.IsZero() {
 		return strconv.FormatInt(r.Time.UnixNano(), 10), true
 	}
