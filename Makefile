@@ -71,7 +71,7 @@ generated: build
 fuzz: ## Fuzz the decoder, the HTTP host, WHEN and the Slack message for FUZZ_TIME each.
 	@for target in $$(grep -rlE '^func Fuzz' --include=*_test.go shared functions triggers); do \
 		for name in $$(grep -oE '^func Fuzz[A-Za-z0-9_]+' $$target | cut -d' ' -f2); do \
-			echo "fuzz $$(dirname $$target) $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(or $(FUZZ_TIME),30s) ./$$(dirname $$target); done; done
+			echo "fuzz $$(dirname $$target) $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzzminimizetime 10x -fuzztime $(or $(FUZZ_TIME),30s) ./$$(dirname $$target); done; done
 
 .PHONY: prove
 prove: dist/tools/controlplane build ## Back each claim of the README with a measured row; SET=main-job for one set.

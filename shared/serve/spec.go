@@ -89,7 +89,7 @@ func (s Spec) function(environ map[string]string, observe func(response.Observat
 }
 
 // version is set by the linker: make build passes what git describe says.
-var version string //nolint:gochecknoglobals // The linker sets nothing else.
+var version string
 
 // Version is the version this binary was built from: what the linker was told, or what the Go toolchain recorded.
 func Version() string {
