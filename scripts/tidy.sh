@@ -10,7 +10,13 @@ for dir in shared test triggers deploy/local functions/*; do
 	[ -f "$dir/go.mod" ] || continue
 	(
 		cd "$dir"
-		undo() { for m in shared test triggers; do go mod edit -dropreplace "$base/$m"; done; }
+		# A module of ours that is new here gets a made-up version; ours is always v0.1.0.
+		undo() {
+			for m in shared test triggers; do
+				go mod edit -dropreplace "$base/$m"
+				! grep -q "$base/$m v0\.0\.0-" go.mod || go mod edit -require "$base/$m@v0.1.0"
+			done
+		}
 		trap undo EXIT
 		for m in shared test triggers; do
 			[ "$m" = "$dir" ] || go mod edit -replace "$base/$m=$root/$m"

@@ -18,6 +18,7 @@ import (
 // whatever way, it says so with the right status and works when the API server does again.
 func ConformOnCluster[F Function](t *testing.T, function string, newFunction func() F, settings map[string]string) {
 	t.Helper()
+	t.Parallel()
 	e := Cluster(t)
 	run := func(t *testing.T, more map[string]string) *Running {
 		t.Helper()

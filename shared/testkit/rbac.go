@@ -40,6 +40,7 @@ func addPermissions(to map[Permission]bool, rules []rbacv1.PolicyRule) {
 // That the function needs each of these permissions is Main's to check, after all tests of the package.
 func CheckRBAC(t *testing.T, function string) {
 	t.Helper()
+	t.Parallel()
 	e := Cluster(t)
 	a := e.Account(t, function)
 	m, err := e.readManifest(function)
