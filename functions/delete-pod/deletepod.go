@@ -10,6 +10,7 @@ package function
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	policyv1 "k8s.io/api/policy/v1"
@@ -133,5 +134,7 @@ func (r *responder) evict(ctx context.Context, found *kube.Found, options metav1
 
 // overBudget tells the 429 of a PodDisruptionBudget from that of an API server that has too much to do.
 func overBudget(err error) bool {
-	return apierrors.IsTooManyRequests(err) && apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause)
+	// A pod under two budgets cannot be evicted at all. The API server says so with a 500 and these words only.
+	return (apierrors.IsTooManyRequests(err) && apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause)) ||
+		(err != nil && strings.Contains(err.Error(), "more than one PodDisruptionBudget"))
 }

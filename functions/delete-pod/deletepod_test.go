@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/riposte-dev/riposte/shared/testkit"
 )
@@ -204,6 +205,11 @@ func TestHealthyReplicasAreKept(t *testing.T) {
 	bare := env.Deploy(t, testkit.ReplicaSet(namespace, "bare", 3))[0]
 	job := env.Deploy(t, testkit.Job(namespace, "once"))[0]
 	pair := env.Deploy(t, testkit.Deployment(namespace, "pair", 2))[0]
+	daemon := env.Deploy(t, testkit.DaemonSet(namespace, "agent", env.Node(t).Name))[0]
+	alone := env.Deploy(t, testkit.Pod(namespace, "alone"))[0]
+	custom := env.Deploy(t, testkit.Pod(namespace, "custom", func(p *corev1.Pod) {
+		p.OwnerReferences = []metav1.OwnerReference{testkit.Controller(&alone, "example.com/v1", "Robot")}
+	}))[0]
 	ready, broken := newBroken(t, env, namespace)
 	const refused = "200 refused too-few-replicas"
 	for name, tc := range map[string]struct {
@@ -226,6 +232,10 @@ func TestHealthyReplicasAreKept(t *testing.T) {
 		"three of three of a stateful set are wanted":       {set, "3", refused},
 		"67% of a replica set":                              {bare, "67%", refused},
 		"66% of a replica set":                              {bare, "66%", "200 dryrun"},
+		"nobody knows how many a daemon set has":            {daemon, "1", refused},
+		"it does not matter where nothing is said":          {daemon, "", "200 dryrun"},
+		"nobody knows how many an unknown controller has":   {custom, "1", refused},
+		"a pod without a controller has none":               {alone, "1", "200 dryrun"},
 		"a job has no replicas to count":                    {job, "1", "200 dryrun"},
 		"a pod that is not ready takes no healthy one away": {broken, "2", "200 dryrun"},
 		"a ready one beside it does":                        {ready, "2", refused},
@@ -236,7 +246,7 @@ func TestHealthyReplicasAreKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := run(t, settings{"MIN_HEALTHY_REPLICAS": tc.minimum, "DRY_RUN": "true"})
+			r := run(t, settings{"MIN_HEALTHY_REPLICAS": tc.minimum, "DRY_RUN": "true", "SKIP_DAEMONSETS": "false", "SKIP_STANDALONE": "false"})
 			testkit.Post(t, r, testkit.AlertFor(t, tc.pod)).Expect(t, tc.want)
 		})
 	}
@@ -284,7 +294,8 @@ func TestEviction(t *testing.T) {
 		"a budget of all":                      {"evict", []string{"100%"}, "200 refused disruption-budget", "create pods/eviction"},
 		"a budget that forbids it, overruled":  {"evict-then-delete", []string{"2"}, "200 applied", "delete pods"},
 		"a budget that allows it, with delete": {"evict-then-delete", []string{"1"}, "200 applied", "create pods/eviction"},
-		"two budgets, which nobody can honour": {"evict", []string{"1", "1"}, "500", "create pods/eviction"},
+		"two budgets, which nobody can honour": {"evict", []string{"1", "1"}, "200 refused disruption-budget", "create pods/eviction"},
+		"two budgets, overruled":               {"evict-then-delete", []string{"1", "1"}, "200 applied", "delete pods"},
 		"a budget that nobody asks":            {"delete", []string{"2"}, "200 applied", "delete pods"},
 	} {
 		t.Run(name, func(t *testing.T) {

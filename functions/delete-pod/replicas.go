@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
@@ -50,12 +51,16 @@ func (m Replicas) String() string {
 	return strconv.Itoa(m.number)
 }
 
-// check refuses a deletion that leaves the topmost owner too few healthy replicas. Owners without replicas,
-// such as Jobs, are not counted.
+// check refuses a deletion that leaves the topmost owner too few healthy replicas, or nobody knows how many. Jobs
+// have no replicas, and whether a pod without a controller may go is for SKIP_STANDALONE to say.
 func (m Replicas) check(found *kube.Found) *response.Outcome {
-	owner := found.Top()
-	if m.number == 0 || owner == nil || owner.Spec.Replicas == nil {
+	controller, owner := metav1.GetControllerOf(found.Pod), found.Top()
+	if m.number == 0 || controller == nil || controller.Kind == "Job" {
 		return nil
+	}
+	if owner == nil || owner.Spec.Replicas == nil {
+		o := response.Refuse(response.TooFewReplicas, "how many replicas %s %s has is not known, MIN_HEALTHY_REPLICAS is %s", controller.Kind, controller.Name, m)
+		return &o
 	}
 	healthy, wanted := int(owner.Status.ReadyReplicas), int(*owner.Spec.Replicas)
 	if isReady(found.Pod) {

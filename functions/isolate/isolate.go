@@ -34,7 +34,7 @@ import (
 // Config are the settings of isolate.
 type Config struct {
 	Engine          string      `env:"ENGINE" envDefault:"networkpolicy" oneof:"networkpolicy" help:"What enforces the isolation."`
-	Direction       string      `env:"DIRECTION" envDefault:"both" oneof:"both,ingress,egress" help:"Traffic that is cut."`
+	Direction       string      `env:"DIRECTION" envDefault:"both" oneof:"both,ingress,egress" help:"Traffic that is cut; one direction alone goes with DETACH=false only."`
 	AllowCIDRs      config.List `env:"ALLOW_CIDRS" help:"Networks the pod may still talk to, such as 10.1.0.0/16."`
 	AllowNamespaces config.List `env:"ALLOW_NAMESPACES" help:"Namespaces whose pods the pod may still talk to."`
 	AllowDNS        bool        `env:"ALLOW_DNS" envDefault:"false" help:"Let the pod ask the DNS servers in kube-system; DNS can carry data out."`
@@ -44,6 +44,10 @@ type Config struct {
 
 // Validate checks what the types do not.
 func (c Config) Validate() error {
+	if c.Direction != "both" && c.Detach {
+		// Detached, the pod would leave the policies that hold it in the direction that is not cut.
+		return fmt.Errorf("DIRECTION is %q and DETACH is true: want DETACH=false, or DIRECTION=both", c.Direction)
+	}
 	for _, cidr := range c.AllowCIDRs {
 		if prefix, err := netip.ParsePrefix(cidr); err != nil || prefix != prefix.Masked() {
 			return fmt.Errorf("ALLOW_CIDRS has %q: want a network such as 10.1.0.0/16", cidr)
@@ -85,14 +89,16 @@ func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcom
 	if err != nil {
 		return response.Outcome{}, err
 	}
-	labels, changes, err := r.relabel(ctx, found)
+	labels, changes, declined, err := r.relabel(ctx, found)
 	switch {
 	case apierrors.IsNotFound(err):
 		return response.Skip(response.Gone, "the pod went away"), nil
-	case kube.IsReplaced(err), err == nil && labels == nil:
+	case kube.IsReplaced(err):
 		return response.Skip(response.Replaced, "another pod has taken the name since"), nil
 	case err != nil:
 		return response.Outcome{}, err
+	case declined != nil:
+		return *declined, nil
 	}
 	residual, err := r.verify(ctx, found.Pod, labels)
 	if err != nil {
@@ -102,12 +108,10 @@ func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcom
 }
 
 // relabel puts the policy's label on and, with DETACH, takes the selecting ones off, in one change. It gives the
-// labels as they are then, or nil where another pod has the name.
-func (r *responder) relabel(ctx context.Context, found *kube.Found) (map[string]string, []response.Change, error) {
+// labels as they are then, or what declines it: after a conflict the pod is looked at anew.
+func (r *responder) relabel(ctx context.Context, found *kube.Found) (labels map[string]string, changes []response.Change, declined *response.Outcome, err error) {
 	pod := found.Pod
-	var labels map[string]string
-	var changes []response.Change
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		if pod == nil { // the last attempt met somebody else's change: read again
 			pod = &corev1.Pod{}
 			if err := r.client.Get(ctx, kube.Pods, found.Pod.Namespace, found.Pod.Name, pod); err != nil {
@@ -115,7 +119,13 @@ func (r *responder) relabel(ctx context.Context, found *kube.Found) (map[string]
 			}
 		}
 		if pod.UID != found.Pod.UID {
-			labels = nil
+			o := response.Skip(response.Replaced, "another pod has taken the name since")
+			declined = &o
+			return nil
+		}
+		now := *found
+		now.Pod = pod
+		if declined = r.Protected(&now); declined != nil {
 			return nil
 		}
 		off, err := r.selecting(ctx, pod, found.Owners)
@@ -130,7 +140,7 @@ func (r *responder) relabel(ctx context.Context, found *kube.Found) (map[string]
 		pod = nil
 		return err
 	})
-	return labels, changes, err
+	return labels, changes, declined, err
 }
 
 // verify finds what policies other than ours still allow a pod with these labels.

@@ -162,28 +162,28 @@ func TestPolicyAllowsWhatTheSettingsAllow(t *testing.T) {
 	}{
 		"nothing by default": {nil, spec{PolicyTypes: both}},
 		"ingress alone is cut": {
-			settings{"DIRECTION": "ingress"}, spec{PolicyTypes: both[:1]},
+			settings{"DIRECTION": "ingress", "DETACH": "false"}, spec{PolicyTypes: both[:1]},
 		},
 		"egress alone is cut": {
-			settings{"DIRECTION": "egress"}, spec{PolicyTypes: both[1:]},
+			settings{"DIRECTION": "egress", "DETACH": "false"}, spec{PolicyTypes: both[1:]},
 		},
 		"networks in both directions": {settings{"ALLOW_CIDRS": "10.1.0.0/16"}, spec{
 			PolicyTypes: both,
 			Ingress:     []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{network}}},
 			Egress:      []networkingv1.NetworkPolicyEgressRule{{To: []networkingv1.NetworkPolicyPeer{network}}},
 		}},
-		"networks and namespaces": {settings{"ALLOW_CIDRS": "10.1.0.0/16", "ALLOW_NAMESPACES": "forensics, vault", "DIRECTION": "ingress"}, spec{
+		"networks and namespaces": {settings{"ALLOW_CIDRS": "10.1.0.0/16", "ALLOW_NAMESPACES": "forensics, vault", "DIRECTION": "ingress", "DETACH": "false"}, spec{
 			PolicyTypes: both[:1],
 			Ingress:     []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{network, in("forensics"), in("vault")}}},
 		}},
 		"names": {settings{"ALLOW_DNS": "true"}, spec{
 			PolicyTypes: both, Egress: []networkingv1.NetworkPolicyEgressRule{dnsRule},
 		}},
-		"names and a network": {settings{"ALLOW_DNS": "true", "ALLOW_CIDRS": "10.1.0.0/16", "DIRECTION": "egress"}, spec{
+		"names and a network": {settings{"ALLOW_DNS": "true", "ALLOW_CIDRS": "10.1.0.0/16", "DIRECTION": "egress", "DETACH": "false"}, spec{
 			PolicyTypes: both[1:],
 			Egress:      []networkingv1.NetworkPolicyEgressRule{{To: []networkingv1.NetworkPolicyPeer{network}}, dnsRule},
 		}},
-		"names are of no use where egress is not cut": {settings{"ALLOW_DNS": "true", "DIRECTION": "ingress"}, spec{PolicyTypes: both[:1]}},
+		"names are of no use where egress is not cut": {settings{"ALLOW_DNS": "true", "DIRECTION": "ingress", "DETACH": "false"}, spec{PolicyTypes: both[:1]}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer := testkit.Post(t, run(t, tc.settings), testkit.AlertFor(t, pod))
@@ -228,8 +228,8 @@ func TestOtherPoliciesThatStillAllowTraffic(t *testing.T) {
 		"one by the absence of a label selects the pod only now": {nil, expression("app", metav1.LabelSelectorOpDoesNotExist), residual, []string{"ingress", "egress"}, []string{"team"}},
 		"one by another value stays":                             {nil, expression("app", metav1.LabelSelectorOpNotIn, "db"), residual, []string{"ingress", "egress"}, []string{"team"}},
 		"without detaching one by the pod's labels stays":        {settings{"DETACH": "false"}, selecting(settings{"app": "web"}), residual, []string{"ingress", "egress"}, []string{"app", "pod-template-hash", "team"}},
-		"where ingress is cut only ingress counts":               {settings{"DIRECTION": "ingress"}, selecting(nil), residual, []string{"ingress"}, []string{"team"}},
-		"where egress is cut only egress counts":                 {settings{"DIRECTION": "egress"}, selecting(nil), residual, []string{"egress"}, []string{"team"}},
+		"where ingress is cut only ingress counts":               {settings{"DIRECTION": "ingress", "DETACH": "false"}, selecting(nil), residual, []string{"ingress"}, []string{"app", "pod-template-hash", "team"}},
+		"where egress is cut only egress counts":                 {settings{"DIRECTION": "egress", "DETACH": "false"}, selecting(nil), residual, []string{"egress"}, []string{"app", "pod-template-hash", "team"}},
 		"one that allows nothing does not matter": {nil, func(p *policy) {
 			selecting(nil)(p)
 			p.Spec.Ingress, p.Spec.Egress = nil, nil
@@ -430,6 +430,22 @@ func TestConflictOfTheServersOwnMaking(t *testing.T) {
 	testkit.Post(t, r, testkit.AlertFor(t, pod)).Expect(t, "200 applied")
 }
 
+func TestPodThatIsProtectedInTheMiddleIsSpared(t *testing.T) {
+	t.Parallel()
+	env := testkit.Cluster(t)
+	pod := env.Deploy(t, web(env.Namespace(t)))[0]
+	before := pod.Labels
+	r := run(t, nil)
+	r.Proxy.Inject(&testkit.Fault{Verb: "patch", Resource: "pods", Times: 1, Effect: testkit.Meanwhile(func() {
+		env.Patch(t, pod.DeepCopy(), map[string]any{"metadata": map[string]any{"annotations": map[string]any{"riposte.dev/protect": "true"}}})
+	})})
+	testkit.Post(t, r, testkit.AlertFor(t, pod)).Expect(t, "200 refused protected-annotation")
+	env.Get(t, &pod)
+	if diff := cmp.Diff(before, pod.Labels); diff != "" {
+		t.Errorf("labels (-before +after):\n%s", diff)
+	}
+}
+
 func TestPodThatGoesInTheMiddle(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
@@ -521,13 +537,14 @@ func TestSettingsAreCheckedAtTheStart(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
 	for name, tc := range map[string]struct{ variable, value string }{
-		"an engine there is not":        {"ENGINE", "iptables"},
-		"a direction there is not":      {"DIRECTION", "up"},
-		"an address that is no network": {"ALLOW_CIDRS", "10.1.0.0"},
-		"a network with bits of a host": {"ALLOW_CIDRS", "10.1.0.1/16"},
-		"a list of networks with a gap": {"ALLOW_CIDRS", "10.1.0.0/16,,10.2.0.0/16"},
-		"a namespace that is no name":   {"ALLOW_NAMESPACES", "Forensics"},
-		"a choice that is neither":      {"DETACH", "maybe"},
+		"an engine there is not":          {"ENGINE", "iptables"},
+		"a direction there is not":        {"DIRECTION", "up"},
+		"an address that is no network":   {"ALLOW_CIDRS", "10.1.0.0"},
+		"a network with bits of a host":   {"ALLOW_CIDRS", "10.1.0.1/16"},
+		"a list of networks with a gap":   {"ALLOW_CIDRS", "10.1.0.0/16,,10.2.0.0/16"},
+		"a namespace that is no name":     {"ALLOW_NAMESPACES", "Forensics"},
+		"one direction of a detached pod": {"DIRECTION", "egress"},
+		"a choice that is neither":        {"DETACH", "maybe"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := New().Start(t.Context(), settings{"KUBECONFIG": env.Kubeconfig, tc.variable: tc.value})

@@ -60,8 +60,8 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 
 // Respond implements response.Responder.
 func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcome, error) {
-	node := kube.FoundFrom(ctx).Node
-	uid := node.UID
+	found := kube.FoundFrom(ctx)
+	node, uid := found.Node, found.Node.UID
 	var outcome response.Outcome
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		if node == nil { // the last attempt met somebody else's change: read again
@@ -72,6 +72,12 @@ func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcom
 		}
 		if node.UID != uid {
 			outcome = response.Skip(response.Replaced, "another node has taken the name since")
+			return nil
+		}
+		now := *found
+		now.Node = node
+		if o := r.Protected(&now); o != nil {
+			outcome = *o
 			return nil
 		}
 		var err error

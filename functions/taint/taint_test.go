@@ -185,6 +185,12 @@ func TestNodeThatChangesBetweenReadingAndWriting(t *testing.T) {
 				env.Patch(t, node.DeepCopy(), map[string]any{"metadata": map[string]any{"labels": map[string]any{"count": count}}})
 			})
 		}, "500", nil},
+		"with an annotation that protects it": {1, func(t *testing.T, node *corev1.Node) testkit.Effect {
+			t.Helper()
+			return testkit.Meanwhile(func() {
+				env.Patch(t, node.DeepCopy(), map[string]any{"metadata": map[string]any{"annotations": map[string]any{"riposte.dev/protect": "true"}}})
+			})
+		}, "200 refused protected-annotation", []string{}},
 		"by an error of the server's own": {
 			1, func(*testing.T, *corev1.Node) testkit.Effect { return testkit.Answers(http.StatusConflict, 0) },
 			"200 applied",

@@ -95,6 +95,10 @@ func set(environ map[string]string, p Param) error {
 	if p.Required && strings.TrimSpace(value) == "" {
 		return fmt.Errorf("%s is not set: want %s", p.Name, p.wants())
 	}
+	if given && value == "" && p.field.Kind() == reflect.Bool {
+		// What a template variable nobody set renders to must not turn a safety off.
+		return fmt.Errorf("%s is empty: want %s, or the variable unset", p.Name, p.wants())
+	}
 	if value == "" {
 		value = p.Default // an empty variable is an unset one, as in a shell's ${NAME:-default}
 		given = false

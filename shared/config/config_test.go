@@ -62,7 +62,7 @@ func TestLoad(t *testing.T) {
 			},
 		},
 		"an empty variable is an unset one": {
-			environ: map[string]string{"GRACE_PERIOD": "", "DRY_RUN": "", "COUNT": "", "MODE": "", "NAME": "n", "LABELS": "", "EVEN": ""},
+			environ: map[string]string{"GRACE_PERIOD": "", "COUNT": "", "MODE": "", "NAME": "n", "LABELS": "", "EVEN": ""},
 			want:    settings{Grace: 30 * time.Second, Count: 3, Mode: "delete", Name: "n"},
 		},
 	}

@@ -64,11 +64,14 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 func (Secret) Describe() string { return "text, or a path in NAME_FILE" }
 
 func setSecret(environ map[string]string, p Param) error {
-	s := NewSecret(p.Name, environ[p.Name])
+	value, given := environ[p.Name]
+	s := NewSecret(p.Name, value)
 	s.file = environ[p.Name+"_FILE"]
 	switch {
 	case *s.value != "" && s.file != "":
 		return fmt.Errorf("%s and %s_FILE are both set: want one of them", p.Name, p.Name)
+	case given && !s.IsSet():
+		return fmt.Errorf("%s is empty: want a value, or the variable unset", p.Name)
 	case p.Required && !s.IsSet():
 		return fmt.Errorf("%s is not set: want it, or %s_FILE with the path of a file", p.Name, p.Name)
 	case s.file != "":

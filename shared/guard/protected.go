@@ -3,6 +3,7 @@ package guard
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 
 	"github.com/riposte-dev/riposte/shared/config"
@@ -17,7 +18,7 @@ const ProtectAnnotation = "riposte.dev/protect"
 type Protection struct {
 	Namespaces     config.List `env:"PROTECTED_NAMESPACES" help:"Namespaces protected beside the built-in ones; * matches any part of a name."`
 	SkipDaemonSets bool        `env:"SKIP_DAEMONSETS" envDefault:"true" help:"Refuse pods of DaemonSets."`
-	OwnNamespace   string      `env:"POD_NAMESPACE" envDefault:"riposte" help:"The function's own namespace, always protected."`
+	OwnNamespace   string      `env:"POD_NAMESPACE" help:"The function's own namespace, always protected; unset means that of its ServiceAccount."`
 }
 
 // alwaysProtected are the namespaces that keep a cluster, its alerts and its functions alive.
@@ -25,11 +26,14 @@ func alwaysProtected() []string {
 	return []string{"kube-system", "kube-public", "kube-node-lease", "falco", "riposte", "knative-*", "openfaas*"}
 }
 
+// namespacePattern is a namespace's name, or a pattern of some: nothing else could ever match one.
+var namespacePattern = regexp.MustCompile(`^[]a-z0-9*?[-]{1,63}$`)
+
 // Validate refuses patterns that could never match.
 func (p Protection) Validate() error {
 	for _, pattern := range p.Namespaces {
-		if _, err := path.Match(pattern, "x"); err != nil {
-			return fmt.Errorf("PROTECTED_NAMESPACES has %q: want names, in which * matches any part", pattern)
+		if _, err := path.Match(pattern, ""); err != nil || !namespacePattern.MatchString(pattern) {
+			return fmt.Errorf("PROTECTED_NAMESPACES has %q: want names of namespaces, separated by commas, in which * matches any part", pattern)
 		}
 	}
 	return nil

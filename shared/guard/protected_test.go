@@ -65,7 +65,7 @@ func TestProtection(t *testing.T) {
 }
 
 func TestProtectionValidate(t *testing.T) {
-	for pattern, valid := range map[string]bool{"prod-*": true, "team-?": true, "[a-c]-*": true, "[a-": false, `a\`: false} {
+	for pattern, valid := range map[string]bool{"prod-*": true, "team-?": true, "[a-c]-*": true, "[a-": false, `a\`: false, "payments shop": false, "payments;shop": false, "Payments": false, `"x"`: false} {
 		err := guard.Protection{Namespaces: config.List{"ok", pattern}}.Validate()
 		if (err == nil) != valid {
 			t.Errorf("PROTECTED_NAMESPACES %q: %v", pattern, err)

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -27,7 +28,19 @@ type PodFinder struct {
 
 // NewPodFinder makes a finder whose targets are the objects of level.
 func NewPodFinder(c *Client, s Settings, level Level) *PodFinder {
+	if s.OwnNamespace == "" {
+		// Kubernetes mounts it beside the ServiceAccount's token; elsewhere there is no own namespace.
+		if b, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace"); err == nil {
+			s.OwnNamespace = strings.TrimSpace(string(b))
+		}
+	}
 	return &PodFinder{client: c, protection: s.Protection, level: level}
+}
+
+// Protected looks again at whether a response may touch what was found: after a conflict, because somebody has
+// just changed it.
+func (p *PodFinder) Protected(found *Found) *response.Outcome {
+	return p.protection.Check(found.protection())
 }
 
 // Target implements response.Targeter: docs/which-pod.md explains each step.
@@ -58,7 +71,7 @@ func (p *PodFinder) Target(ctx context.Context, alert falco.Alert) (response.Tar
 		return claimed, o, err
 	}
 	target := found.target(p.level)
-	return target, p.protection.Check(found.protection()), nil
+	return target, p.Protected(found), nil
 }
 
 // plausible declines what cannot be a pod, or could not be told from another pod, before any request.
@@ -94,7 +107,8 @@ func sameIncarnation(pod *corev1.Pod, ref falco.PodRef, alert falco.Alert) *resp
 	for _, uid := range ref.UIDs {
 		// Falco sees a static pod's UID as its kubelet made it; the API server keeps that one in an annotation.
 		if uid != string(pod.UID) && uid != pod.Annotations["kubernetes.io/config.hash"] {
-			return skip(response.Replaced, "the pod's UID is %s, the alert's %.80q", pod.UID, uid)
+			// The answer goes to whoever asked: it must not tell the UID that would have been right.
+			return skip(response.Replaced, "the pod has another UID than the alert's, %.80q", uid)
 		}
 	}
 	if len(ref.UIDs) == 0 {

@@ -164,6 +164,25 @@ func TestTargetIsFoundAndProved(t *testing.T) {
 	}
 }
 
+func TestAnswerDoesNotTellWhatWouldHaveBeenRight(t *testing.T) {
+	t.Parallel()
+	env := testkit.Cluster(t)
+	client, _ := newClient(t, env, false)
+	pod := env.Deploy(t, testkit.Pod(env.Namespace(t), "p"))[0]
+	for name, edit := range map[string]testkit.Edit{
+		"the uid":          testkit.Field("k8s.pod.uid", "b62f9f77-0000-4000-8000-000000000000"),
+		"the container id": testkit.Field("container.id", "3ad7b26ded6d"),
+	} {
+		_, declined, err := kube.NewPodFinder(client, protection(), kube.LevelPod).Target(t.Context(), decode(t, testkit.AlertFor(t, pod, edit)))
+		if declined == nil || err != nil {
+			t.Fatalf("with another one for %s: declined %v, error %v", name, declined, err)
+		}
+		if strings.Contains(declined.Message, string(pod.UID)) || strings.Contains(declined.Message, testkit.ContainerID(t, pod)[:12]) {
+			t.Errorf("the message tells %s: %s", name, declined.Message)
+		}
+	}
+}
+
 // audit makes an alert one of the Kubernetes audit log, about the pod.
 func audit(p corev1.Pod) testkit.Edit {
 	return func(alert map[string]any) {

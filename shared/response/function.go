@@ -171,10 +171,9 @@ func (h *handling) runOutcome(ctx context.Context, data []byte) (*Record, error)
 	if cause.Response == h.f.Name {
 		return nil, nil //nolint:nilnil // Answering our own outcome with another would never end.
 	}
+	// The alert guardrails are not asked again: the function that made the outcome did, and its very refusal of an
+	// old or odd alert is what people must hear of.
 	h.alert = cause.Alert
-	if o := h.checkAlert(); o != nil {
-		return h.record(*o), nil
-	}
 	responder, ok := h.f.Responder.(OutcomeResponder)
 	if !ok {
 		return nil, fmt.Errorf("%s takes no outcomes", h.f.Name)
@@ -220,8 +219,10 @@ func (h *handling) report(ctx context.Context, e Event, record *Record, err erro
 		obs.AlertAge = h.received.Sub(h.alert.Time)
 	}
 	attrs := []slog.Attr{
-		slog.String("response", f.Name), slog.String("event_id", e.ID), slog.String("rule", h.alert.Rule),
-		slog.String("priority", h.alert.Priority.String()), slog.Duration("duration", obs.Duration),
+		slog.String("response", f.Name), slog.String("event_id", e.ID), slog.Duration("duration", obs.Duration),
+	}
+	if h.alert.Rule != "" { // else it could not be read
+		attrs = append(attrs, slog.String("rule", h.alert.Rule), slog.String("priority", h.alert.Priority.String()))
 	}
 	if err != nil {
 		attrs = append(attrs, slog.String("kind", KindOf(err).String()), slog.String("error", err.Error()))

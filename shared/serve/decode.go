@@ -26,12 +26,38 @@ const (
 )
 
 // maxBatch bounds how many events one request may hold.
-const maxBatch = 1000
+const maxBatch = 100
+
+// maxValues bounds how many JSON values a body may hold. A decoded value costs some 60 bytes and more, so that a
+// dense megabyte becomes twenty; the largest real alert has a few hundred.
+const maxValues = 20_000
+
+// checkDensity counts the values of a JSON text without decoding it.
+func checkDensity(body []byte) error {
+	values, quoted := 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++
+		case !quoted && (c == ',' || c == '{' || c == '['):
+			values++
+		}
+	}
+	if values > maxValues {
+		return fmt.Errorf("body has about %d JSON values: want %d or fewer", values, maxValues)
+	}
+	return nil
+}
 
 // decode reads the events of a request: a CloudEvent in binary or structured mode, a batch of them,
 // or a bare alert of Falco, Falcosidekick or OpenFaaS.
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 func decode(ctx context.Context, header http.Header, body []byte) ([]response.Event, form, error) {
+	if err := checkDensity(body); err != nil {
+		return nil, single, err
+	}
 	mediaType, _, err := mime.ParseMediaType(header.Get("Content-Type"))
 	if err != nil {
 		mediaType = ""

@@ -24,7 +24,11 @@ type Function struct {
 	common  *Settings
 	metrics *metrics
 	pages   http.Handler
+	slots   chan struct{}
 }
+
+// atOnce bounds how many requests are worked on at the same time, so that many large ones cannot fill the memory.
+const atOnce = 32
 
 // New makes a function of spec. Settings are read at Start, so that --help works without any.
 func New(spec Spec) *Function {
@@ -40,6 +44,7 @@ func (f *Function) load(environ map[string]string) error {
 	f.once.Do(func() {
 		f.metrics = newMetrics()
 		f.inner, f.common, f.err = f.spec.function(environ, f.metrics.observe)
+		f.slots = make(chan struct{}, atOnce)
 		if f.err == nil {
 			f.pages = f.routes()
 		}
@@ -90,7 +95,7 @@ func (f *Function) authenticate(header http.Header) (ok bool, err error) {
 		return false, err
 	}
 	scheme, got, found := strings.Cut(header.Get("Authorization"), " ")
-	a, b := sha256.Sum256([]byte(strings.TrimSpace(got))), sha256.Sum256([]byte(want))
+	a, b := sha256.Sum256([]byte(strings.TrimSpace(got))), sha256.Sum256([]byte(strings.TrimSpace(want)))
 	same := subtle.ConstantTimeCompare(a[:], b[:]) == 1
 	return found && strings.EqualFold(scheme, "Bearer") && same, nil
 }

@@ -81,27 +81,47 @@ func (s Spec) markdown(w io.Writer) error {
 	return err
 }
 
-// permissions are the rules of rbac.yaml, a line each.
+// manifest is what counts of an object in rbac.yaml.
+type manifest struct {
+	Kind     string `json:"kind"`
+	Metadata struct {
+		Name string `json:"name"`
+	} `json:"metadata"`
+	RoleRef struct {
+		Name string `json:"name"`
+	} `json:"roleRef"`
+	Rules []struct {
+		APIGroups []string `json:"apiGroups"`
+		Resources []string `json:"resources"`
+		Verbs     []string `json:"verbs"`
+	} `json:"rules"`
+}
+
+// permissions are the rules of rbac.yaml, a line each; a role that the file does not bind is named.
 func (s Spec) permissions() ([]string, error) {
-	var lines []string
+	var objects []manifest
+	bound := map[string]bool{}
 	for doc := range strings.SplitSeq(s.RBAC, "\n---\n") {
-		var object struct {
-			Kind  string `json:"kind"`
-			Rules []struct {
-				APIGroups []string `json:"apiGroups"`
-				Resources []string `json:"resources"`
-				Verbs     []string `json:"verbs"`
-			} `json:"rules"`
-		}
+		var object manifest
 		if err := yaml.Unmarshal([]byte(doc), &object); err != nil {
 			return nil, fmt.Errorf("read rbac.yaml of %s: %w", s.Name, err)
 		}
+		objects = append(objects, object)
+		if object.RoleRef.Name != "" {
+			bound[object.RoleRef.Name] = true
+		}
+	}
+	var lines []string
+	for _, object := range objects {
 		for _, r := range object.Rules {
-			groups := strings.Join(r.APIGroups, ", ")
-			if groups != "" {
-				groups = " (" + groups + ")"
+			line := strings.Join(r.Verbs, ", ") + ": " + strings.Join(r.Resources, ", ")
+			if groups := strings.Join(r.APIGroups, ", "); groups != "" {
+				line += " (" + groups + ")"
 			}
-			lines = append(lines, strings.Join(r.Verbs, ", ")+": "+strings.Join(r.Resources, ", ")+groups)
+			if len(bound) > 0 && !bound[object.Metadata.Name] {
+				line += ", if you bind " + object.Metadata.Name
+			}
+			lines = append(lines, line)
 		}
 	}
 	if len(lines) == 0 {

@@ -49,16 +49,16 @@ func (f *Function) routes() http.Handler {
 
 func (f *Function) serveEvent(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
-		wrongMethod(r.Method).write(w)
+		f.refused(r.Context(), "method", wrongMethod(r.Method)).write(w)
 		return
 	}
 	var a answer
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	switch tooLarge := (*http.MaxBytesError)(nil); {
 	case errors.As(err, &tooLarge):
-		a = refusal(http.StatusRequestEntityTooLarge, errTooLarge)
+		a = f.refused(r.Context(), "too-large", refusal(http.StatusRequestEntityTooLarge, errTooLarge))
 	case err != nil:
-		a = refusal(http.StatusBadRequest, fmt.Errorf("read the body: %w", err))
+		a = f.refused(r.Context(), "invalid", refusal(http.StatusBadRequest, fmt.Errorf("read the body: %w", err)))
 	default:
 		a = f.exchange(r.Context(), r.Header, body)
 	}
@@ -68,7 +68,7 @@ func (f *Function) serveEvent(w http.ResponseWriter, r *http.Request) {
 // exchange takes one request, of whatever HTTP-like host, to its answer.
 func (f *Function) exchange(ctx context.Context, header http.Header, body []byte) answer {
 	if len(body) > MaxBody {
-		return refusal(http.StatusRequestEntityTooLarge, errTooLarge)
+		return f.refused(ctx, "too-large", refusal(http.StatusRequestEntityTooLarge, errTooLarge))
 	}
 	allowed, err := f.authenticate(header)
 	if err != nil {
@@ -76,15 +76,22 @@ func (f *Function) exchange(ctx context.Context, header http.Header, body []byte
 		return failure(response.PermanentError(errors.New("AUTH_TOKEN cannot be read: the function's log says why")))
 	}
 	if !allowed {
-		f.inner.Log.WarnContext(ctx, "caller refused", "event_id", header.Get("Ce-Id"))
 		a := refusal(http.StatusUnauthorized, errors.New("caller has no valid bearer token"))
 		a.header.Set("WWW-Authenticate", "Bearer")
-		return a
+		return f.refused(ctx, "unauthenticated", a)
 	}
+	leave, err := f.enter(ctx)
+	if err != nil {
+		return f.refused(ctx, "transient", failure(err))
+	}
+	defer leave()
 	events, form, err := decode(ctx, header, body)
 	if err != nil {
-		return failure(response.InvalidError(err))
+		return f.refused(ctx, "invalid", failure(response.InvalidError(err)))
 	}
+	// A batch gets the time of one alert; what is left over then asks for a repeat.
+	ctx, cancel := context.WithTimeout(ctx, f.common.Timeout)
+	defer cancel()
 	var replies []event.Event
 	var failures []error
 	for i, e := range events {
@@ -98,10 +105,40 @@ func (f *Function) exchange(ctx context.Context, header http.Header, body []byte
 			replies = append(replies, *reply)
 		}
 	}
-	if err := worst(failures); err != nil {
+	// What failed for good in a batch is in the log and the metrics; the outcomes of the others are published all the same.
+	if err := worst(failures); err != nil && (len(replies) == 0 || retried(err)) {
 		return failure(err)
 	}
 	return success(ctx, replies, form)
+}
+
+// enter waits until fewer than atOnce requests are worked on.
+func (f *Function) enter(ctx context.Context) (leave func(), err error) {
+	leave = func() { <-f.slots }
+	select {
+	case f.slots <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	select {
+	case f.slots <- struct{}{}:
+		return leave, nil
+	case <-ctx.Done():
+		return nil, response.TransientError(fmt.Errorf("wait for %d other requests: %w", atOnce, ctx.Err()), 0)
+	}
+}
+
+// refused logs and counts a request that never became an event: its sender may not look at the answer.
+func (f *Function) refused(ctx context.Context, why string, a answer) answer {
+	f.inner.Log.WarnContext(ctx, "request refused", "response", f.spec.Name, "status", a.status, "why", why, "error", strings.TrimSpace(string(a.body)))
+	f.metrics.errors.WithLabelValues(f.spec.Name, why).Inc()
+	return a
+}
+
+// retried says whether the caller is asked to send the event again.
+func retried(err error) bool {
+	k := response.KindOf(err)
+	return k == response.Transient || k == response.Unknown
 }
 
 // handle takes one event to its reply; both are nil where there is nothing to publish.
@@ -117,12 +154,12 @@ func (f *Function) handle(ctx context.Context, e response.Event) (*event.Event, 
 	return &reply, nil
 }
 
-// worst picks the error that decides over a batch: one that asks for a retry comes first, because a
-// repeat of those that succeeded is harmless.
+// worst picks the error that decides over a batch: one that asks for a retry comes first, so that nothing is lost.
+// Those that succeeded are then repeated.
 func worst(errs []error) error {
 	var picked error
 	for _, err := range errs {
-		if k := response.KindOf(err); picked == nil || (k == response.Transient || k == response.Unknown) {
+		if picked == nil || retried(err) {
 			picked = err
 		}
 	}

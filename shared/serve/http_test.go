@@ -125,8 +125,9 @@ func TestBatchWithFailures(t *testing.T) {
 		calls  int
 	}{
 		"all good":                           {[]string{good, good, good}, 200, 3},
-		"one invalid":                        {[]string{good, bad, good}, 400, 2},
-		"one denied":                         {[]string{named("denied"), good}, 422, 2},
+		"one invalid":                        {[]string{good, bad, good}, 200, 2},
+		"one denied":                         {[]string{named("denied"), good}, 200, 2},
+		"none that worked":                   {[]string{bad, named("denied")}, 400, 1},
 		"a retry counts more than a refusal": {[]string{named("busy"), bad, named("denied"), good}, 429, 3},
 		"the same, turned round":             {[]string{good, named("denied"), bad, named("busy")}, 429, 3},
 	}
@@ -457,5 +458,38 @@ func TestDefine(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"w true 3s"}, got); diff != "" {
 		t.Errorf("built with (-want +got):\n%s", diff)
+	}
+}
+
+// A megabyte of small values would become twenty when decoded, in each of the requests at work.
+func TestDenseBodiesAreRefused(t *testing.T) {
+	r := &recorder{}
+	server := listen(t, r, nil)
+	dense := []byte(`{"rule":"x","output_fields":{"a":[` + strings.Repeat("{},", 300_000) + `{}]}}`)
+	answer := send(t, post(t, server.URL, "application/json", dense))
+	if calls := len(r.taken()); answer.status != http.StatusBadRequest || calls != 0 {
+		t.Errorf("status is %d after %d calls, want 400 after none", answer.status, calls)
+	}
+	refusedInOneLine(t, answer)
+
+	// What stands inside of text does not count.
+	alert := bytes.Replace(testkit.Find(t, "01").Alert, []byte(`"/bin/busybox"`), []byte(`"`+strings.Repeat(`\",{`, 30_000)+`"`), 1)
+	if answer := send(t, post(t, server.URL, "application/json", alert)); answer.status != http.StatusOK {
+		t.Errorf("status is %d, want 200", answer.status)
+	}
+}
+
+// Who sends what cannot be read may not look at the answer: it is in the log and in the metrics.
+func TestRefusedRequestsAreCounted(t *testing.T) {
+	server := listen(t, &recorder{}, nil)
+	send(t, post(t, server.URL, "application/cloudevents+json", []byte("{")))
+	page, err := http.Get(server.URL + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Body.Close()
+	body, err := io.ReadAll(page.Body)
+	if err != nil || !bytes.Contains(body, []byte(`riposte_response_errors_total{kind="invalid",response="`)) {
+		t.Errorf("it is not counted (%v):\n%.2000s", err, body)
 	}
 }

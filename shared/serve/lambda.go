@@ -20,8 +20,8 @@ import (
 // SQS, Kinesis, EventBridge, or a direct invocation with an alert or a CloudEvent.
 // https://docs.aws.amazon.com/lambda/latest/dg/lambda-services.html
 //
-// A function URL gets an HTTP answer, SQS and Kinesis the list of what failed, the others the outcome as
-// a CloudEvent in JSON, or an error, which makes Lambda try again.
+// A function URL gets an HTTP answer, SQS and Kinesis the list of what failed, a direct invocation and EventBridge
+// the outcome as a CloudEvent in JSON. SNS and these get an error where it failed, which makes Lambda try again.
 func (f *Function) lambda(ctx context.Context, payload json.RawMessage) (any, error) {
 	var shape struct {
 		RequestContext json.RawMessage   `json:"requestContext"`
@@ -60,6 +60,9 @@ func (f *Function) payload(ctx context.Context, body []byte) (any, error) {
 }
 
 func decodePayload(body []byte) (response.Event, error) {
+	if err := checkDensity(body); err != nil {
+		return response.Event{}, err
+	}
 	if isStructured(body) {
 		return decodeStructured(body)
 	}

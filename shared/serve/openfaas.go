@@ -18,9 +18,11 @@ func OpenFaaS(newFunction func() *Function) func(handler.Request) (handler.Respo
 	}
 	return func(r handler.Request) (handler.Response, error) {
 		f.mustStart()
-		a := wrongMethod(r.Method)
+		var a answer
 		if r.Method == http.MethodPost {
 			a = f.exchange(r.Context(), r.Header, r.Body)
+		} else {
+			a = f.refused(r.Context(), "method", wrongMethod(r.Method))
 		}
 		return handler.Response{StatusCode: a.status, Header: a.header, Body: a.body}, nil
 	}

@@ -32,6 +32,7 @@ func mainJob(p proof) {
 	captures(p, e)
 	burst(p, e)
 	hostileBody(p, e)
+	denseBodies(p, e)
 	once(p)
 }
 
@@ -206,6 +207,30 @@ func hostileBody(p proof, e *testkit.Env) {
 	grew := (f.rss("VmHWM") - before) >> 20
 	// The server may cut the connection while the client still writes: then there is no answer to read.
 	p.row("a body of 400 MB costs no memory", fmt.Sprintf("status %d, %d MB more", status, grew), "413 or cut off, 16 MB", grew <= 16 && (status == http.StatusRequestEntityTooLarge || status == 0))
+}
+
+// denseBodies sends many small values, which cost far more decoded than written.
+func denseBodies(p proof, e *testkit.Env) {
+	const n = 20
+	f := start(p.T, "delete-pod", e.ServiceAccountKubeconfig(p.T, "delete-pod"))
+	f.alert([]byte("{}")) // warm
+	before := f.rss("VmRSS")
+	dense := []byte(`{"output_fields":{"a":[` + strings.Repeat("{},", 340_000) + `{}]}}`)
+	statuses := make(chan int, n)
+	var wait sync.WaitGroup
+	for range n {
+		wait.Go(func() { statuses <- f.alert(dense).Status })
+	}
+	wait.Wait()
+	close(statuses)
+	refused := 0
+	for status := range statuses {
+		if status == http.StatusBadRequest {
+			refused++
+		}
+	}
+	grew := (f.rss("VmHWM") - before) >> 20
+	p.row("20 dense megabytes at once do not fill the memory", fmt.Sprintf("%d refused, %d MB more", refused, grew), "20, 96 MB", refused == n && grew <= 96)
 }
 
 type zeros struct{}
