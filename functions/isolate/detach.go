@@ -10,6 +10,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/util/retry"
 
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
@@ -18,6 +19,42 @@ import (
 // restoreRecord is what has to be put back to undo the detaching.
 type restoreRecord struct {
 	Labels map[string]string `json:"labels"`
+}
+
+// relabel puts the policy's label on and, with DETACH, takes the selecting ones off, in one change. It gives the
+// labels as they are then, or what declines it: after a conflict the pod is looked at anew.
+func (r *responder) relabel(ctx context.Context, found *kube.Found) (labels map[string]string, changes []response.Change, declined *response.Outcome, err error) {
+	pod := found.Pod
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		if pod == nil { // the last attempt met somebody else's change: read again
+			pod = &corev1.Pod{}
+			if err := r.client.Get(ctx, kube.Pods, found.Pod.Namespace, found.Pod.Name, pod); err != nil {
+				return err
+			}
+		}
+		if pod.UID != found.Pod.UID {
+			o := response.Skip(response.Replaced, "another pod has taken the name since")
+			declined = &o
+			return nil
+		}
+		now := *found
+		now.Pod = pod
+		if declined = r.Protected(&now); declined != nil {
+			return nil
+		}
+		off, err := r.selecting(ctx, pod, found.Owners)
+		if err != nil {
+			return err
+		}
+		var patch map[string]any
+		labels, changes, patch, err = plan(pod, off)
+		if err == nil && len(changes) > 0 {
+			err = r.client.Merge(ctx, kube.Pods, pod.Namespace, pod.Name, patch, nil)
+		}
+		pod = nil
+		return err
+	})
+	return labels, changes, declined, err
 }
 
 // selecting are the keys of the pod's labels by which Services, its owner and policies select it; none

@@ -14,16 +14,12 @@ package function
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/client-go/util/retry"
 
 	"github.com/riposte-dev/riposte/shared/config"
 	"github.com/riposte-dev/riposte/shared/falco"
@@ -107,42 +103,6 @@ func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcom
 	return r.outcome(found, append(made, changes...), residual), nil
 }
 
-// relabel puts the policy's label on and, with DETACH, takes the selecting ones off, in one change. It gives the
-// labels as they are then, or what declines it: after a conflict the pod is looked at anew.
-func (r *responder) relabel(ctx context.Context, found *kube.Found) (labels map[string]string, changes []response.Change, declined *response.Outcome, err error) {
-	pod := found.Pod
-	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		if pod == nil { // the last attempt met somebody else's change: read again
-			pod = &corev1.Pod{}
-			if err := r.client.Get(ctx, kube.Pods, found.Pod.Namespace, found.Pod.Name, pod); err != nil {
-				return err
-			}
-		}
-		if pod.UID != found.Pod.UID {
-			o := response.Skip(response.Replaced, "another pod has taken the name since")
-			declined = &o
-			return nil
-		}
-		now := *found
-		now.Pod = pod
-		if declined = r.Protected(&now); declined != nil {
-			return nil
-		}
-		off, err := r.selecting(ctx, pod, found.Owners)
-		if err != nil {
-			return err
-		}
-		var patch map[string]any
-		labels, changes, patch, err = plan(pod, off)
-		if err == nil && len(changes) > 0 {
-			err = r.client.Merge(ctx, kube.Pods, pod.Namespace, pod.Name, patch, nil)
-		}
-		pod = nil
-		return err
-	})
-	return labels, changes, declined, err
-}
-
 // verify finds what policies other than ours still allow a pod with these labels.
 func (r *responder) verify(ctx context.Context, pod *corev1.Pod, labels map[string]string) ([]Residual, error) {
 	var policies networkingv1.NetworkPolicyList
@@ -160,41 +120,4 @@ func (r *responder) directions() []networkingv1.PolicyType {
 		return []networkingv1.PolicyType{networkingv1.PolicyTypeEgress}
 	}
 	return []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
-}
-
-func (r *responder) outcome(found *kube.Found, changes []response.Change, residual []Residual) response.Outcome {
-	pod := found.Pod
-	o := response.Outcome{
-		Verdict: response.Applied,
-		Message: fmt.Sprintf("isolated pod %s/%s", pod.Namespace, pod.Name),
-		Changes: changes,
-		Details: map[string]any{"policy": policyName(pod), "residual": residual, "notes": r.notes(found)},
-	}
-	if len(changes) == 0 {
-		o.Verdict, o.Reason, o.Message = response.Unchanged, response.AlreadySo, "the pod already is isolated"
-	}
-	if len(residual) > 0 {
-		names := map[string]bool{}
-		for _, x := range residual {
-			names[x.Policy] = true
-		}
-		o.Reason = response.ResidualTraffic
-		o.Message += "; other policies still allow traffic: " + strings.Join(slices.Sorted(maps.Keys(names)), ", ")
-	}
-	return o
-}
-
-// notes are what a reader must not take for granted.
-func (r *responder) notes(found *kube.Found) []string {
-	notes := []string{
-		"a network plugin that enforces NetworkPolicy is needed; whether it cuts open connections depends on it",
-		"the pod's ServiceAccount token stays valid",
-	}
-	if r.config.Direction != "both" {
-		notes = append(notes, "only "+r.config.Direction+" is cut")
-	}
-	if r.config.Detach && found.OwnedBy("StatefulSet") {
-		notes = append(notes, "a StatefulSet makes no replacement while a pod of the same name exists")
-	}
-	return notes
 }

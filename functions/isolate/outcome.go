@@ -1,0 +1,48 @@
+package function
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/response"
+)
+
+func (r *responder) outcome(found *kube.Found, changes []response.Change, residual []Residual) response.Outcome {
+	pod := found.Pod
+	o := response.Outcome{
+		Verdict: response.Applied,
+		Message: fmt.Sprintf("isolated pod %s/%s", pod.Namespace, pod.Name),
+		Changes: changes,
+		Details: map[string]any{"policy": policyName(pod), "residual": residual, "notes": r.notes(found)},
+	}
+	if len(changes) == 0 {
+		o.Verdict, o.Reason, o.Message = response.Unchanged, response.AlreadySo, "the pod already is isolated"
+	}
+	if len(residual) > 0 {
+		names := map[string]bool{}
+		for _, x := range residual {
+			names[x.Policy] = true
+		}
+		o.Reason = response.ResidualTraffic
+		o.Message += "; other policies still allow traffic: " + strings.Join(slices.Sorted(maps.Keys(names)), ", ")
+	}
+	return o
+}
+
+// notes are what a reader must not take for granted.
+func (r *responder) notes(found *kube.Found) []string {
+	notes := []string{
+		"a network plugin that enforces NetworkPolicy is needed; whether it cuts open connections depends on it",
+		"the pod's ServiceAccount token stays valid",
+	}
+	if r.config.Direction != "both" {
+		notes = append(notes, "only "+r.config.Direction+" is cut")
+	}
+	if r.config.Detach && found.OwnedBy("StatefulSet") {
+		notes = append(notes, "a StatefulSet makes no replacement while a pod of the same name exists")
+	}
+	return notes
+}
