@@ -159,7 +159,7 @@ func (b build) run(ctx context.Context, stamp string) error {
 	if err != nil {
 		return err
 	}
-	b.progress.sayf("control plane: building Kubernetes %s, etcd and kwok from source; the first build takes about five minutes "+
+	b.progress.sayf("control plane: building Kubernetes %s, etcd and kwok from source; the first build takes about seven minutes "+
 		"on two cores and downloads %d modules", kubernetes, modules)
 
 	// An interrupted go command leaves its work folder behind, hundreds of megabytes.
