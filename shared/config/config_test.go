@@ -102,6 +102,7 @@ func TestLoadNamesWhatIsWrong(t *testing.T) {
 			map[string]string{"DRY_RUN": "yes"}, []string{"DRY_RUN", `"yes"`, "true or false"},
 		},
 		"a blank for true or false": {map[string]string{"DRY_RUN": " "}, []string{"DRY_RUN", `" "`, "true or false"}},
+		"empty for true or false":   {map[string]string{"DRY_RUN": ""}, []string{"DRY_RUN", "empty", "true or false"}},
 		"not one of those allowed":  {map[string]string{"MODE": "Delete"}, []string{"MODE", `"Delete"`, "delete, evict"}},
 		"a required one missing":    {map[string]string{"NAME": ""}, []string{"NAME", "not set", "text"}},
 		"a required one blank":      {map[string]string{"NAME": " "}, []string{"NAME", "not set", "text"}},
