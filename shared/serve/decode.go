@@ -159,3 +159,9 @@ func checked(e event.Event) (response.Event, error) {
 	}
 	return response.Event{ID: e.ID(), Type: e.Type(), Data: e.Data()}, nil
 }
+
+// Decode reads the events of a request as every function does; for services. An error says what is wrong with it.
+func Decode(ctx context.Context, r Request) ([]response.Event, error) {
+	events, _, err := decode(ctx, r.Header, r.Body)
+	return events, err
+}

@@ -8,7 +8,7 @@ import (
 
 // Lambda is what a bootstrap hands to AWS's runtime.
 func (f *Function) Lambda(ctx context.Context, payload json.RawMessage) (any, error) {
-	return f.lambda(ctx, payload)
+	return f.app.lambda(ctx, payload)
 }
 
 // Help is what --help writes.

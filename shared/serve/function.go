@@ -2,40 +2,65 @@ package serve
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/riposte-dev/riposte/shared/config"
-	"github.com/riposte-dev/riposte/shared/response"
 )
 
-// Function is a response ready to be hosted. Its methods are those Knative Functions looks for in an
+// Function is a response or a service ready to be hosted. Its methods are those Knative Functions looks for in an
 // instance (https://github.com/knative/func, invoke: http): Start, Handle, Ready, Alive and Stop.
 type Function struct {
-	spec    Spec
-	once    sync.Once
-	err     error
-	inner   *response.Function
-	common  *Settings
-	metrics *metrics
-	pages   http.Handler
-	slots   chan struct{}
+	*host
+	spec  Spec
+	once  sync.Once
+	err   error
+	app   application
+	pages http.Handler
+	// stop ends the work beside the requests, which is done when stopped is closed.
+	stop    context.CancelFunc
+	stopped chan struct{}
 }
 
-// atOnce bounds how many requests are worked on at the same time, so that many large ones cannot fill the memory.
-const atOnce = 32
+// application is what a host serves.
+type application interface {
+	// exchange takes one POST, of whatever HTTP-like host, to its answer.
+	exchange(ctx context.Context, r Request) answer
+	// run works beside the requests until ctx ends, and returns when what it has begun is finished.
+	run(ctx context.Context) error
+	// ready is nil if requests can be taken.
+	ready() error
+	// patience is how long the answer to a request may take.
+	patience() time.Duration
+	// lambda handles one invocation.
+	lambda(ctx context.Context, payload json.RawMessage) (any, error)
+	// about is what the log says of it at its start.
+	about() []any
+}
+
+// host is what a function writes to.
+type host struct {
+	name    string
+	log     *slog.Logger
+	metrics *metrics
+}
+
+func (h *host) logTo(level slog.Level) {
+	h.log = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
 
 // New makes a function of spec. Settings are read at Start, so that --help works without any.
 func New(spec Spec) *Function {
-	return &Function{spec: spec}
+	return &Function{spec: spec, host: &host{name: spec.Name}}
 }
 
-// Start reads the settings and builds the response. The error names every bad variable.
+// Start reads the settings and builds the function. The error names every bad variable.
 func (f *Function) Start(_ context.Context, environ map[string]string) error {
 	return f.load(environ)
 }
@@ -43,11 +68,20 @@ func (f *Function) Start(_ context.Context, environ map[string]string) error {
 func (f *Function) load(environ map[string]string) error {
 	f.once.Do(func() {
 		f.metrics = newMetrics()
-		f.inner, f.common, f.err = f.spec.function(environ, f.metrics.observe)
-		f.slots = make(chan struct{}, atOnce)
-		if f.err == nil {
-			f.pages = f.routes()
+		f.app, f.err = f.spec.build(environ, f.host)
+		if f.err != nil {
+			return
 		}
+		f.pages = f.routes()
+		var ctx context.Context
+		ctx, f.stop = context.WithCancel(context.Background()) //nolint:forbidigo // As long as the process lives.
+		f.stopped = make(chan struct{})
+		go func() {
+			defer close(f.stopped)
+			if err := f.app.run(ctx); err != nil {
+				f.log.ErrorContext(ctx, "work beside the requests ended", "error", err.Error())
+			}
+		}()
 	})
 	return f.err
 }
@@ -76,26 +110,24 @@ func (f *Function) Handle(w http.ResponseWriter, r *http.Request) {
 // Ready says whether the function can take alerts.
 func (f *Function) Ready(context.Context) (bool, error) {
 	f.mustStart()
-	return true, nil
+	err := f.app.ready()
+	return err == nil, err
 }
 
 // Alive says whether the process works.
 func (f *Function) Alive(context.Context) (bool, error) { return true, nil }
 
-// Stop has nothing to do: a request in flight is finished by the server, and nothing is kept in memory.
-func (f *Function) Stop(context.Context) error { return nil }
-
-// authenticate compares the bearer token in constant time, if one is configured.
-func (f *Function) authenticate(header http.Header) (ok bool, err error) {
-	if !f.common.AuthToken.IsSet() {
-		return true, nil
+// Stop ends the work beside the requests; those in flight are finished by the server. Nothing that matters is kept in
+// memory, so what is not done when ctx ends is left.
+func (f *Function) Stop(ctx context.Context) error {
+	if f.stop == nil {
+		return nil
 	}
-	want, err := f.common.AuthToken.Read()
-	if err != nil {
-		return false, err
+	f.stop()
+	select {
+	case <-f.stopped:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("finish the work beside the requests: %w", ctx.Err())
 	}
-	scheme, got, found := strings.Cut(header.Get("Authorization"), " ")
-	a, b := sha256.Sum256([]byte(strings.TrimSpace(got))), sha256.Sum256([]byte(strings.TrimSpace(want)))
-	same := subtle.ConstantTimeCompare(a[:], b[:]) == 1
-	return found && strings.EqualFold(scheme, "Bearer") && same, nil
 }

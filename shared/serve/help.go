@@ -18,7 +18,7 @@ func (s Spec) help(w io.Writer) error {
 	fmt.Fprintf(&b, "\nSettings of %s (environment variables):\n", s.Name)
 	table(&b, s.own)
 	b.WriteString("\nSettings of every function:\n")
-	table(&b, config.Params(&Settings{}))
+	table(&b, s.common)
 	b.WriteString("\nSettings of the server:\n")
 	table(&b, config.Params(&hosting{}))
 	b.WriteString("\nPermissions on Kubernetes (rbac.yaml):\n")

@@ -16,6 +16,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
+	"github.com/riposte-dev/riposte/shared/auth"
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
@@ -35,8 +36,15 @@ type answer struct {
 // routes are the pages of a function. Events are taken at any other path, and at these by POST: a 404 would make
 // Knative send the alert ten times more, and net/http's ServeMux redirects a path such as //.
 func (f *Function) routes() http.Handler {
-	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
-	pages := map[string]http.Handler{"/healthz": ok, "/readyz": ok, "/metrics": f.metrics.handler()}
+	alive := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	ready := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := f.app.ready(); err != nil {
+			refusal(http.StatusServiceUnavailable, err).write(w)
+			return
+		}
+		alive(w, r)
+	})
+	pages := map[string]http.Handler{"/healthz": alive, "/readyz": ready, "/metrics": f.metrics.handler()}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		page, found := pages[r.URL.Path]
 		if found && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
@@ -60,78 +68,15 @@ func (f *Function) serveEvent(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		a = f.refused(r.Context(), "invalid", refusal(http.StatusBadRequest, fmt.Errorf("read the body: %w", err)))
 	default:
-		a = f.exchange(r.Context(), r.Header, body)
+		a = f.app.exchange(r.Context(), Request{Header: r.Header, Query: r.URL.Query(), Body: body})
 	}
 	a.write(w)
 }
 
-// exchange takes one request, of whatever HTTP-like host, to its answer.
-func (f *Function) exchange(ctx context.Context, header http.Header, body []byte) answer {
-	if len(body) > MaxBody {
-		return f.refused(ctx, "too-large", refusal(http.StatusRequestEntityTooLarge, errTooLarge))
-	}
-	allowed, err := f.authenticate(header)
-	if err != nil {
-		f.inner.Log.ErrorContext(ctx, "caller cannot be authenticated", "error", err.Error())
-		return failure(response.PermanentError(errors.New("AUTH_TOKEN cannot be read: the function's log says why")))
-	}
-	if !allowed {
-		a := refusal(http.StatusUnauthorized, errors.New("caller has no valid bearer token"))
-		a.header.Set("WWW-Authenticate", "Bearer")
-		return f.refused(ctx, "unauthenticated", a)
-	}
-	leave, err := f.enter(ctx)
-	if err != nil {
-		return f.refused(ctx, "transient", failure(err))
-	}
-	defer leave()
-	events, form, err := decode(ctx, header, body)
-	if err != nil {
-		return f.refused(ctx, "invalid", failure(response.InvalidError(err)))
-	}
-	// A batch gets the time of one alert; what is left over then asks for a repeat.
-	ctx, cancel := context.WithTimeout(ctx, f.common.Timeout)
-	defer cancel()
-	var replies []event.Event
-	var failures []error
-	for i, e := range events {
-		reply, err := f.handle(ctx, e)
-		switch {
-		case err != nil && form == batched:
-			failures = append(failures, fmt.Errorf("event %d of the batch: %w", i, err))
-		case err != nil:
-			failures = append(failures, err)
-		case reply != nil:
-			replies = append(replies, *reply)
-		}
-	}
-	// What failed for good in a batch is in the log and the metrics; the outcomes of the others are published all the same.
-	if err := worst(failures); err != nil && (len(replies) == 0 || retried(err)) {
-		return failure(err)
-	}
-	return success(ctx, replies, form)
-}
-
-// enter waits until fewer than atOnce requests are worked on.
-func (f *Function) enter(ctx context.Context) (leave func(), err error) {
-	leave = func() { <-f.slots }
-	select {
-	case f.slots <- struct{}{}:
-		return leave, nil
-	default:
-	}
-	select {
-	case f.slots <- struct{}{}:
-		return leave, nil
-	case <-ctx.Done():
-		return nil, response.TransientError(fmt.Errorf("wait for %d other requests: %w", atOnce, ctx.Err()), 0)
-	}
-}
-
 // refused logs and counts a request that never became an event: its sender may not look at the answer.
-func (f *Function) refused(ctx context.Context, why string, a answer) answer {
-	f.inner.Log.WarnContext(ctx, "request refused", "response", f.spec.Name, "status", a.status, "why", why, "error", strings.TrimSpace(string(a.body)))
-	f.metrics.errors.WithLabelValues(f.spec.Name, why).Inc()
+func (h *host) refused(ctx context.Context, why string, a answer) answer {
+	h.log.WarnContext(ctx, "request refused", "response", h.name, "status", a.status, "why", why, "error", strings.TrimSpace(string(a.body)))
+	h.metrics.errors.WithLabelValues(h.name, why).Inc()
 	return a
 }
 
@@ -139,19 +84,6 @@ func (f *Function) refused(ctx context.Context, why string, a answer) answer {
 func retried(err error) bool {
 	k := response.KindOf(err)
 	return k == response.Transient || k == response.Unknown
-}
-
-// handle takes one event to its reply; both are nil where there is nothing to publish.
-func (f *Function) handle(ctx context.Context, e response.Event) (*event.Event, error) {
-	record, err := f.inner.Handle(ctx, e)
-	if err != nil || record == nil {
-		return nil, err
-	}
-	reply, err := record.Event()
-	if err != nil {
-		return nil, err
-	}
-	return &reply, nil
 }
 
 // worst picks the error that decides over a batch: one that asks for a retry comes first, so that nothing is lost.
@@ -169,6 +101,9 @@ func worst(errs []error) error {
 // status is the one table from an error's kind to a status. 404 and 409 are never answered, because
 // Knative retries both, and 503 neither, because OpenFaaS does not retry it.
 func status(err error) int {
+	if errors.Is(err, auth.ErrUnauthenticated) {
+		return http.StatusUnauthorized
+	}
 	switch response.KindOf(err) {
 	case response.Invalid:
 		return http.StatusBadRequest
@@ -187,6 +122,9 @@ func status(err error) int {
 
 func failure(err error) answer {
 	a := refusal(status(err), err)
+	if a.status == http.StatusUnauthorized {
+		a.header.Set("WWW-Authenticate", "Bearer")
+	}
 	if after := response.RetryAfter(err); a.status == http.StatusTooManyRequests {
 		a.header.Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
 	}

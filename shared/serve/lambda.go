@@ -22,7 +22,7 @@ import (
 //
 // A function URL gets an HTTP answer, SQS and Kinesis the list of what failed, a direct invocation and EventBridge
 // the outcome as a CloudEvent in JSON. SNS and these get an error where it failed, which makes Lambda try again.
-func (f *Function) lambda(ctx context.Context, payload json.RawMessage) (any, error) {
+func (f *responses) lambda(ctx context.Context, payload json.RawMessage) (any, error) {
 	var shape struct {
 		RequestContext json.RawMessage   `json:"requestContext"`
 		RawPath        *string           `json:"rawPath"`
@@ -44,7 +44,7 @@ func (f *Function) lambda(ctx context.Context, payload json.RawMessage) (any, er
 }
 
 // payload handles an alert or a CloudEvent that came without an HTTP request around it.
-func (f *Function) payload(ctx context.Context, body []byte) (any, error) {
+func (f *responses) payload(ctx context.Context, body []byte) (any, error) {
 	if len(body) > MaxBody {
 		return nil, response.InvalidError(errTooLarge)
 	}
@@ -69,7 +69,7 @@ func decodePayload(body []byte) (response.Event, error) {
 	return bare(body), nil
 }
 
-func (f *Function) functionURL(ctx context.Context, payload []byte) (any, error) {
+func (f *responses) functionURL(ctx context.Context, payload []byte) (any, error) {
 	var r events.LambdaFunctionURLRequest
 	if err := json.Unmarshal(payload, &r); err != nil {
 		return nil, response.InvalidError(fmt.Errorf("read the function URL request: %w", err))
@@ -89,7 +89,7 @@ func (f *Function) functionURL(ctx context.Context, payload []byte) (any, error)
 		for name, value := range r.Headers { // Lambda sends the names in lower case
 			header.Set(name, value)
 		}
-		a = f.exchange(ctx, header, body)
+		a = f.exchange(ctx, Request{Header: header, Body: body})
 	}
 	out := events.LambdaFunctionURLResponse{StatusCode: a.status, Headers: map[string]string{}, Body: string(a.body)}
 	for name := range a.header {
@@ -110,7 +110,7 @@ type record struct {
 // records handles the entries of a batch each on its own. SQS and Kinesis take back a list of those that
 // failed (ReportBatchItemFailures); SNS, which sends one at a time, an error.
 // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
-func (f *Function) records(ctx context.Context, raw []json.RawMessage) (any, error) {
+func (f *responses) records(ctx context.Context, raw []json.RawMessage) (any, error) {
 	failures := []events.SQSBatchItemFailure{}
 	var errs []error
 	for i, entry := range raw {
@@ -128,7 +128,7 @@ func (f *Function) records(ctx context.Context, raw []json.RawMessage) (any, err
 			errs = append(errs, fmt.Errorf("record %d: %w", i, err))
 			continue
 		}
-		f.inner.Log.WarnContext(ctx, "record failed", "record", id, "error", err.Error())
+		f.log.WarnContext(ctx, "record failed", "record", id, "error", err.Error())
 		failures = append(failures, events.SQSBatchItemFailure{ItemIdentifier: id})
 	}
 	if len(errs) > 0 {

@@ -42,10 +42,10 @@ func Main(f *Function) {
 		fatal(f.spec.Name, err)
 	}
 	if os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" {
-		lambda.Start(f.lambda)
+		lambda.Start(f.app.lambda)
 	}
 	if err := f.serve(host); err != nil {
-		f.inner.Log.Error("server stopped", "error", err.Error())
+		f.log.Error("server stopped", "error", err.Error())
 		os.Exit(1)
 	}
 	os.Exit(0)
@@ -85,15 +85,14 @@ func (f *Function) serve(host hosting) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", address, err)
 	}
-	grace := f.common.Timeout + 5*time.Second
+	grace := f.app.patience() + 5*time.Second
 	server := &http.Server{
 		Handler: http.HandlerFunc(f.Handle), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 15*time.Second + grace,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(f.inner.Log.Handler(), slog.LevelWarn),
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(f.log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	f.inner.Log.Info("listening", "address", listener.Addr().String(), "response", f.spec.Name,
-		"version", Version(), "dry_run", f.common.DryRun)
+	f.log.Info("listening", append([]any{"address", listener.Addr().String(), "response", f.name, "version", Version()}, f.app.about()...)...)
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
@@ -102,9 +101,10 @@ func (f *Function) serve(host hosting) error {
 	// The signal ended ctx; the requests in flight get the time they were promised.
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	if err := server.Shutdown(finish); err != nil {
+	f.stop()
+	if err := errors.Join(server.Shutdown(finish), f.Stop(finish)); err != nil {
 		return fmt.Errorf("shut down: %w", err)
 	}
-	f.inner.Log.Info("stopped")
+	f.log.Info("stopped")
 	return nil
 }

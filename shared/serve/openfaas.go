@@ -2,6 +2,7 @@ package serve
 
 import (
 	"net/http"
+	"net/url"
 
 	handler "github.com/openfaas/templates-sdk/go-http"
 
@@ -20,7 +21,8 @@ func OpenFaaS(newFunction func() *Function) func(handler.Request) (handler.Respo
 		f.mustStart()
 		var a answer
 		if r.Method == http.MethodPost {
-			a = f.exchange(r.Context(), r.Header, r.Body)
+			query, _ := url.ParseQuery(r.QueryString) // What can be read of it counts, as in net/http.
+			a = f.app.exchange(r.Context(), Request{Header: r.Header, Query: query, Body: r.Body})
 		} else {
 			a = f.refused(r.Context(), "method", wrongMethod(r.Method))
 		}

@@ -1,15 +1,16 @@
-// Package serve runs a response on every platform: plain HTTP, Knative Functions, OpenFaaS
-// and AWS Lambda. It owns what they share: the forms an event arrives in, the one table
+// Package serve runs a function on every platform: plain HTTP, Knative Functions, OpenFaaS
+// and AWS Lambda. A function is a response, or a Service such as the router. It owns what they share: the forms an event arrives in, the one table
 // of statuses, authentication, body limits, --help, metrics and graceful shutdown.
 package serve
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime/debug"
 	"time"
 
+	"github.com/riposte-dev/riposte/shared/auth"
 	"github.com/riposte-dev/riposte/shared/config"
 	"github.com/riposte-dev/riposte/shared/guard"
 	"github.com/riposte-dev/riposte/shared/response"
@@ -31,7 +32,9 @@ type Info struct {
 type Spec struct {
 	Info
 	own   []config.Param
-	build func(environ map[string]string, common *Settings) (response.Responder, error)
+	// common are the settings that this kind of function takes beside its own.
+	common []config.Param
+	build  func(environ map[string]string, h *host) (application, error)
 }
 
 // Settings are the settings every function takes beside its own.
@@ -39,8 +42,13 @@ type Settings struct {
 	guard.Sane
 	When guard.Condition `env:"WHEN" help:"Condition over alert and target that must hold; see docs/when.md."`
 	response.Settings
-	AuthToken config.Secret `env:"AUTH_TOKEN" help:"Bearer token every HTTP caller must send; unset accepts any caller the network lets through."`
-	LogLevel  slog.Level    `env:"LOG_LEVEL" envDefault:"INFO" oneof:"DEBUG,INFO,WARN,ERROR" help:"Least severe log line written."`
+	auth.Secrets
+	logging
+}
+
+// logging is what every function can be told about its log.
+type logging struct {
+	LogLevel slog.Level `env:"LOG_LEVEL" envDefault:"INFO" oneof:"DEBUG,INFO,WARN,ERROR" help:"Least severe log line written."`
 }
 
 // Validate checks what the settings mean together.
@@ -48,44 +56,54 @@ func (s Settings) Validate() error {
 	if s.Timeout < time.Second {
 		return fmt.Errorf("RESPONSE_TIMEOUT is %q: want 1s or more", s.Timeout)
 	}
-	return s.Sane.Validate()
+	return errors.Join(s.Sane.Validate(), s.Secrets.Validate())
 }
 
 // Define makes a Spec from a function's settings type and constructor. C is a struct with the tags of
 // package config. The constructor must not touch the network: it runs before the function is ready.
 func Define[C any](info Info, newResponder func(C, response.Settings) (response.Responder, error)) Spec {
 	return Spec{
-		Info: info,
-		own:  config.Params(new(C)),
-		build: func(environ map[string]string, common *Settings) (response.Responder, error) {
+		Info: info, own: config.Params(new(C)), common: config.Params(new(Settings)),
+		build: func(environ map[string]string, h *host) (application, error) {
+			var common Settings
 			own := new(C)
-			if err := config.Load(environ, common, own); err != nil {
+			if err := config.Load(environ, &common, own); err != nil {
 				return nil, err
 			}
-			return newResponder(*own, common.Settings)
+			responder, err := newResponder(*own, common.Settings)
+			if err != nil {
+				return nil, err
+			}
+			h.logTo(common.LogLevel)
+			return newResponses(info, h, responder, common), nil
+		},
+	}
+}
+
+// DefineService makes a Spec of a function that is no response, from its settings type and constructor. It takes no
+// settings beside its own and those of the log and the server.
+func DefineService[C any](info Info, newService func(C, Host) (Service, error)) Spec {
+	return Spec{
+		Info: info, own: config.Params(new(C)), common: config.Params(new(logging)),
+		build: func(environ map[string]string, h *host) (application, error) {
+			var common logging
+			own := new(C)
+			if err := config.Load(environ, &common, own); err != nil {
+				return nil, err
+			}
+			h.logTo(common.LogLevel)
+			inner, err := newService(*own, Host{Log: h.log, Metrics: h.metrics.registry})
+			if err != nil {
+				return nil, err
+			}
+			return &service{host: h, inner: inner}, nil
 		},
 	}
 }
 
 // params are all the settings of a function, its own first.
 func (s Spec) params() []config.Param {
-	return append(append([]config.Param{}, s.own...), config.Params(&Settings{})...)
-}
-
-// function builds the response with everything around it.
-func (s Spec) function(environ map[string]string, observe func(response.Observation)) (*response.Function, *Settings, error) {
-	var common Settings
-	responder, err := s.build(environ, &common)
-	if err != nil {
-		return nil, nil, err
-	}
-	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: common.LogLevel}))
-	return &response.Function{
-		Name: s.Name, Version: Version(), Activity: s.Activity, Responder: responder,
-		Alerts:  []response.AlertGuard{common.Sane},
-		Targets: []response.TargetGuard{common.When},
-		DryRun:  common.DryRun, Timeout: common.Timeout, Log: log, Observe: observe, Now: time.Now,
-	}, &common, nil
+	return append(append([]config.Param{}, s.own...), s.common...)
 }
 
 // version is set by the linker: make build passes what git describe says.

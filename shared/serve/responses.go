@@ -1,0 +1,121 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/riposte-dev/riposte/shared/auth"
+	"github.com/riposte-dev/riposte/shared/response"
+)
+
+// atOnce bounds how many requests are worked on at the same time, so that many large ones cannot fill the memory.
+const atOnce = 32
+
+// responses hosts a response: it decodes events, hands each to the response, and answers with the outcomes.
+type responses struct {
+	*host
+	inner  *response.Function
+	common Settings
+	slots  chan struct{}
+}
+
+// newResponses builds the response with everything around it.
+func newResponses(info Info, h *host, responder response.Responder, common Settings) *responses {
+	return &responses{host: h, common: common, slots: make(chan struct{}, atOnce), inner: &response.Function{
+		Name: info.Name, Version: Version(), Activity: info.Activity, Responder: responder,
+		Alerts:  []response.AlertGuard{common.Sane},
+		Targets: []response.TargetGuard{common.When},
+		DryRun:  common.DryRun, Timeout: common.Timeout, Log: h.log, Observe: h.metrics.observe, Now: time.Now,
+	}}
+}
+
+func (f *responses) exchange(ctx context.Context, r Request) answer {
+	if len(r.Body) > MaxBody {
+		return f.refused(ctx, "too-large", refusal(http.StatusRequestEntityTooLarge, errTooLarge))
+	}
+	switch err := f.common.Check(r.Header, r.Body, time.Now()); {
+	case errors.Is(err, auth.ErrUnauthenticated):
+		return f.refused(ctx, "unauthenticated", failure(err))
+	case err != nil:
+		return f.unreadableSecret(ctx, err)
+	}
+	leave, err := f.enter(ctx)
+	if err != nil {
+		return f.refused(ctx, "transient", failure(err))
+	}
+	defer leave()
+	events, form, err := decode(ctx, r.Header, r.Body)
+	if err != nil {
+		return f.refused(ctx, "invalid", failure(response.InvalidError(err)))
+	}
+	// A batch gets the time of one alert; what is left over then asks for a repeat.
+	ctx, cancel := context.WithTimeout(ctx, f.common.Timeout)
+	defer cancel()
+	var replies []event.Event
+	var failures []error
+	for i, e := range events {
+		reply, err := f.handle(ctx, e)
+		switch {
+		case err != nil && form == batched:
+			failures = append(failures, fmt.Errorf("event %d of the batch: %w", i, err))
+		case err != nil:
+			failures = append(failures, err)
+		case reply != nil:
+			replies = append(replies, *reply)
+		}
+	}
+	// What failed for good in a batch is in the log and the metrics; the outcomes of the others are published all the same.
+	if err := worst(failures); err != nil && (len(replies) == 0 || retried(err)) {
+		return failure(err)
+	}
+	return success(ctx, replies, form)
+}
+
+// unreadableSecret answers where a secret that callers are compared with cannot be read now.
+func (h *host) unreadableSecret(ctx context.Context, err error) answer {
+	h.log.ErrorContext(ctx, "caller cannot be authenticated", "error", err.Error())
+	return failure(response.PermanentError(errors.New("the secret for authentication cannot be read: the function's log says why")))
+}
+
+// enter waits until fewer than atOnce requests are worked on.
+func (f *responses) enter(ctx context.Context) (leave func(), err error) {
+	leave = func() { <-f.slots }
+	select {
+	case f.slots <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	select {
+	case f.slots <- struct{}{}:
+		return leave, nil
+	case <-ctx.Done():
+		return nil, response.TransientError(fmt.Errorf("wait for %d other requests: %w", atOnce, ctx.Err()), 0)
+	}
+}
+
+// handle takes one event to its reply; both are nil where there is nothing to publish.
+func (f *responses) handle(ctx context.Context, e response.Event) (*event.Event, error) {
+	record, err := f.inner.Handle(ctx, e)
+	if err != nil || record == nil {
+		return nil, err
+	}
+	reply, err := record.Event()
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// run has nothing to do: nothing is kept in memory.
+func (f *responses) run(context.Context) error { return nil }
+
+func (f *responses) ready() error { return nil }
+
+func (f *responses) patience() time.Duration { return f.common.Timeout }
+
+func (f *responses) about() []any { return []any{"dry_run", f.common.DryRun} }
