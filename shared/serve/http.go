@@ -68,7 +68,9 @@ func (f *Function) serveEvent(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		a = f.refused(r.Context(), "invalid", refusal(http.StatusBadRequest, fmt.Errorf("read the body: %w", err)))
 	default:
-		a = f.app.exchange(r.Context(), Request{Header: r.Header, Query: r.URL.Query(), Body: body})
+		a = f.app.exchange(r.Context(), Request{
+			Header: r.Header, Query: r.URL.Query(), Body: body, Verified: r.TLS != nil && len(r.TLS.VerifiedChains) > 0,
+		})
 	}
 	a.write(w)
 }

@@ -34,6 +34,8 @@ type Request struct {
 	Header http.Header
 	Query  url.Values
 	Body   []byte
+	// Verified says that the caller showed a certificate of the configured authority.
+	Verified bool
 }
 
 // Reply is a successful answer. It has no body: Knative takes a 2xx with one that is no CloudEvent for a failed

@@ -31,7 +31,7 @@ type Info struct {
 // Spec is a function before it has settings: what --help shows, and how to build it.
 type Spec struct {
 	Info
-	own   []config.Param
+	own []config.Param
 	// common are the settings that this kind of function takes beside its own.
 	common []config.Param
 	build  func(environ map[string]string, h *host) (application, error)
