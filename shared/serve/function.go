@@ -78,8 +78,13 @@ func (f *Function) load(environ map[string]string) error {
 		f.stopped = make(chan struct{})
 		go func() {
 			defer close(f.stopped)
-			if err := f.app.run(ctx); err != nil {
-				f.log.ErrorContext(ctx, "work beside the requests ended", "error", err.Error())
+			err := f.app.run(ctx)
+			if err == nil {
+				return
+			}
+			f.log.ErrorContext(ctx, "work beside the requests failed", "error", err.Error())
+			if ctx.Err() == nil { // Nobody told it to end. What has not been answered has not been accepted.
+				os.Exit(1)
 			}
 		}()
 	})

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,7 +64,7 @@ func (s *service) exchange(ctx context.Context, r Request) answer {
 	if len(r.Body) > MaxBody {
 		return s.refused(ctx, "too-large", refusal(http.StatusRequestEntityTooLarge, errTooLarge))
 	}
-	reply, err := s.inner.Exchange(ctx, r)
+	reply, err := s.safely(ctx, r)
 	switch {
 	case errors.Is(err, auth.ErrUnauthenticated):
 		return s.refused(ctx, "unauthenticated", failure(err))
@@ -74,6 +76,17 @@ func (s *service) exchange(ctx context.Context, r Request) answer {
 		header = http.Header{}
 	}
 	return answer{status: reply.Status, header: header}
+}
+
+// safely lets no panic out: it is an internal error, which the sender is asked to try again.
+func (s *service) safely(ctx context.Context, r Request) (reply Reply, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.ErrorContext(ctx, "service panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			reply, err = Reply{}, errors.New("internal error")
+		}
+	}()
+	return s.inner.Exchange(ctx, r)
 }
 
 func (s *service) run(ctx context.Context) error { return s.inner.Run(ctx) }
