@@ -2,6 +2,7 @@ package falco
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 
@@ -58,9 +59,7 @@ func TestAttributes(t *testing.T) {
 			}
 			test.change(&a)
 			got := a.Attributes()
-			for name, value := range a.RouterAttributes("prod") {
-				got[name] = value
-			}
+			maps.Copy(got, a.RouterAttributes("prod"))
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("attributes (-want +got):\n%s", diff)
 			}

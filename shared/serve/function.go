@@ -61,11 +61,11 @@ func New(spec Spec) *Function {
 }
 
 // Start reads the settings and builds the function. The error names every bad variable.
-func (f *Function) Start(_ context.Context, environ map[string]string) error {
-	return f.load(environ)
+func (f *Function) Start(ctx context.Context, environ map[string]string) error {
+	return f.load(ctx, environ)
 }
 
-func (f *Function) load(environ map[string]string) error {
+func (f *Function) load(ctx context.Context, environ map[string]string) error {
 	f.once.Do(func() {
 		f.metrics = newMetrics()
 		f.app, f.err = f.spec.build(environ, f.host)
@@ -73,8 +73,8 @@ func (f *Function) load(environ map[string]string) error {
 			return
 		}
 		f.pages = f.routes()
-		var ctx context.Context
-		ctx, f.stop = context.WithCancel(context.Background()) //nolint:forbidigo // As long as the process lives.
+		// What works beside the requests outlives the one that happened to start it.
+		ctx, f.stop = context.WithCancel(context.WithoutCancel(ctx))
 		f.stopped = make(chan struct{})
 		go func() {
 			defer close(f.stopped)
@@ -92,8 +92,8 @@ func (f *Function) load(environ map[string]string) error {
 }
 
 // mustStart starts a function whose host has no hook for it, and stops the process where that is impossible.
-func (f *Function) mustStart() {
-	if err := f.load(config.Environ()); err != nil {
+func (f *Function) mustStart(ctx context.Context) {
+	if err := f.load(ctx, config.Environ()); err != nil {
 		fatal(f.spec.Name, err)
 	}
 }
@@ -108,13 +108,13 @@ func fatal(name string, err error) {
 
 // Handle answers one HTTP request, whatever its path: events by POST, and the health and metrics pages.
 func (f *Function) Handle(w http.ResponseWriter, r *http.Request) {
-	f.mustStart()
+	f.mustStart(r.Context())
 	f.pages.ServeHTTP(w, r)
 }
 
 // Ready says whether the function can take alerts.
-func (f *Function) Ready(context.Context) (bool, error) {
-	f.mustStart()
+func (f *Function) Ready(ctx context.Context) (bool, error) {
+	f.mustStart(ctx)
 	err := f.app.ready()
 	return err == nil, err
 }

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 
@@ -15,10 +16,10 @@ import (
 func OpenFaaS(newFunction func() *Function) func(handler.Request) (handler.Response, error) {
 	f := newFunction()
 	if environ := config.Environ(); environ["mode"] == "http" && environ["upstream_url"] != "" {
-		f.mustStart()
+		f.mustStart(context.Background()) //nolint:forbidigo // The template's process begins here.
 	}
 	return func(r handler.Request) (handler.Response, error) {
-		f.mustStart()
+		f.mustStart(r.Context())
 		var a answer
 		if r.Method == http.MethodPost {
 			query, _ := url.ParseQuery(r.QueryString) // What can be read of it counts, as in net/http.

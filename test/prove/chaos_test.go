@@ -50,7 +50,7 @@ func newVictim(t *testing.T, name string, settings ...string) *victim {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // Closed at once.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func freeAddress(t *testing.T) string {
 func (v *victim) start() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	command := exec.Command(filepath.Join(testkit.Root(v.t), "dist", "bin", v.name)) //nolint:noctx // Ended by signals.
+	command := exec.Command(filepath.Join(testkit.Root(v.t), "dist", "bin", v.name))
 	command.Env = v.settings
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := command.StderrPipe()
@@ -117,7 +117,7 @@ func (v *victim) kill(gently bool) {
 
 // haunt kills the victims at random until ctx ends.
 func haunt(ctx context.Context, seed uint64, victims ...*victim) (done <-chan struct{}) {
-	random := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // Repeatable, not secret.
+	random := rand.New(rand.NewPCG(seed, seed))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
