@@ -36,6 +36,11 @@ func (s Sane) Validate() error {
 func (s Sane) CheckAlert(a falco.Alert, now time.Time) *response.Outcome {
 	age := now.Sub(a.Time)
 	switch {
+	// Before all others: a canary must be answered in one way only, whatever the settings and clocks are. It is
+	// skipped, not refused, since nobody wanted anything of the function.
+	case a.IsCanary():
+		o := response.Skip(response.Canary, "%q is Riposte's own, to prove that alerts arrive", a.Rule)
+		return &o
 	case strings.EqualFold(strings.TrimSpace(a.Rule), "Test rule"):
 		return refuse(response.TestRule, "%q is Falcosidekick's test alert", a.Rule)
 	case strings.EqualFold(a.Source, "internal") || strings.HasPrefix(a.Rule, "Falco internal:"):

@@ -68,6 +68,33 @@ func TestSane(t *testing.T) {
 	}
 }
 
+// Whatever else a canary says, and whatever is set, it is answered in one way.
+func TestSaneSkipsTheCanary(t *testing.T) {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	canary := falco.Alert{Rule: falco.CanaryRule, Priority: falco.Notice, Source: "syscall", Time: now}
+	cases := map[string]func(*guard.Sane, *falco.Alert){
+		"as it is sent":            func(*guard.Sane, *falco.Alert) {},
+		"below the least priority": func(s *guard.Sane, _ *falco.Alert) { s.MinPriority = falco.Emergency },
+		"too old":                  func(_ *guard.Sane, a *falco.Alert) { a.Time = now.Add(-24 * time.Hour) },
+		"from the future":          func(_ *guard.Sane, a *falco.Alert) { a.Time = now.Add(24 * time.Hour) },
+		"of Falco's own source":    func(_ *guard.Sane, a *falco.Alert) { a.Source = "internal" },
+		"in other capitals":        func(_ *guard.Sane, a *falco.Alert) { a.Rule = "riposte CANARY " },
+		"about a pod": func(_ *guard.Sane, a *falco.Alert) {
+			a.Fields = falco.Fields{"k8s.pod.name": "web", "k8s.ns.name": "shop"}
+		},
+	}
+	for name, change := range cases {
+		t.Run(name, func(t *testing.T) {
+			sane, alert := guard.Sane{MinPriority: falco.Debug, MaxAge: 10 * time.Minute}, canary
+			change(&sane, &alert)
+			o := sane.CheckAlert(alert, now)
+			if o == nil || o.Verdict != response.Skipped || o.Reason != response.Canary || o.Message == "" {
+				t.Errorf("the outcome is %+v, want skipped, canary", o)
+			}
+		})
+	}
+}
+
 func TestSaneValidate(t *testing.T) {
 	for age, valid := range map[time.Duration]bool{0: true, time.Second: true, -1: false} {
 		if err := (guard.Sane{MaxAge: age}).Validate(); (err == nil) != valid {

@@ -145,8 +145,8 @@ func (h *handling) respond(ctx context.Context) (Outcome, error) {
 func (h *handling) checkAlert() *Outcome {
 	for _, g := range h.f.Alerts {
 		if o := g.CheckAlert(h.alert, h.received); o != nil {
-			h.guardrail = "sane-alert"
-			return o
+			refused := h.declined("sane-alert", *o, Target{})
+			return &refused
 		}
 	}
 	return nil
@@ -164,7 +164,7 @@ func (h *handling) declined(guardrail string, o Outcome, target Target) Outcome 
 }
 
 func (h *handling) runOutcome(ctx context.Context, data []byte) (*Record, error) {
-	cause, err := decodeRecord(data)
+	cause, err := DecodeRecord(data)
 	if err != nil {
 		return nil, InvalidError(err)
 	}
@@ -174,6 +174,9 @@ func (h *handling) runOutcome(ctx context.Context, data []byte) (*Record, error)
 	// The alert guardrails are not asked again: the function that made the outcome did, and its very refusal of an
 	// old or odd alert is what people must hear of.
 	h.alert = cause.Alert
+	if h.alert.IsCanary() { // The one thing that no function acts on, nor tells anybody of.
+		return h.record(Skip(Canary, "%s answered a canary", cause.Response)), nil
+	}
 	responder, ok := h.f.Responder.(OutcomeResponder)
 	if !ok {
 		return nil, fmt.Errorf("%s takes no outcomes", h.f.Name)

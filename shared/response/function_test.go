@@ -383,6 +383,16 @@ func TestHandleOutcomes(t *testing.T) {
 			t.Errorf("record %+v, error %v after %v", record, err, q.calls)
 		}
 	})
+	t.Run("a canary's outcome is nobody's business", func(t *testing.T) {
+		q := &quarantine{}
+		f := wrap(&follower{quarantine: q})
+		canary := other
+		canary.Data = bytes.Replace(canary.Data, []byte(`"rule":"`), []byte(`"rule":"`+falco.CanaryRule+`","was":"`), 1)
+		record, err := f.Handle(t.Context(), canary)
+		if err != nil || record == nil || record.Outcome != response.Skipped || record.Reason != response.Canary || len(q.calls) != 0 {
+			t.Errorf("record %+v, error %v after %v", record, err, q.calls)
+		}
+	})
 	t.Run("the condition holds for outcomes", func(t *testing.T) {
 		q := &quarantine{}
 		f := wrap(&follower{quarantine: q})

@@ -10,6 +10,8 @@ type Reason string
 const (
 	// The alert itself.
 
+	// Canary: the alert is the marked one of `make doctor`, on which no function acts.
+	Canary Reason = "canary"
 	// TestRule: the alert is Falcosidekick's own test.
 	TestRule Reason = "test-rule"
 	// InternalSource: the alert is Falco's, about itself.

@@ -243,8 +243,8 @@ func attribute(s string) string {
 	return strings.TrimSpace(s[:end])
 }
 
-// decodeRecord reads the data of an outcome event.
-func decodeRecord(data []byte) (Record, error) {
+// DecodeRecord reads the data of an outcome event. The error says what is wrong with it.
+func DecodeRecord(data []byte) (Record, error) {
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {
 		return Record{}, fmt.Errorf("outcome is not readable: %w", err)
