@@ -30,6 +30,21 @@ func ofType(name string) set {
 	return nil
 }
 
+// routerOnly are the attributes that only the router gives an alert, as far as it
+// knows them: an alert of a host has no pod, and a rule's name can be without a letter
+// that a slug could have. The router's others, tags and cluster, may come from
+// Falcosidekick as well, whose setting cloudevents.extensions adds what it likes.
+func routerOnly(name string) bool {
+	return name == "k8snamespace" || name == "k8spod" || name == "ruleslug"
+}
+
+var ruleSlug = regexp.MustCompile(`^[a-z0-9]+(_[a-z0-9]+)*$`)
+
+// slugOf is the slug that the router makes of a rule's name.
+func slugOf(rule string) string {
+	return strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(rule), "_"), "_")
+}
+
 // vocabulary lists the values of the attributes that have few: with any other
 // value, or the same in small letters, a filter never matches.
 func vocabulary(attribute string) []string {

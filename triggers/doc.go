@@ -14,6 +14,12 @@
 // function would be called again with its own outcome, and names file, line,
 // field and cure for each. The full list is in README.md.
 //
+// [Set.Match] says for every trigger whether it takes an event, and why not.
+// [Set.Select] is the same for the hot path: an index of the values that exact filters
+// demand leaves few triggers to be asked, so a thousand cost little more than ten.
+// [Watch] keeps the triggers of a folder up to date, and the last good ones in use.
+//
 // Files named kustomization.yaml, folders named testdata and names that start
-// with a dot are passed over; every other .yaml or .yml file is read.
+// with a dot are passed over; every other .yaml or .yml file is read. Links are
+// followed, as those of a mounted ConfigMap.
 package triggers

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"os"
-	"path"
 	"slices"
 	"strings"
 
@@ -21,19 +19,28 @@ const apiVersion = "eventing.knative.dev/v1"
 
 // LoadDir reads the manifests in a folder.
 func LoadDir(dir string) (*Set, error) {
-	info, err := os.Stat(dir)
+	fsys, err := openDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("read trigger manifests: %w", err)
+		return nil, err
 	}
-	if !info.IsDir() {
-		return nil, fmt.Errorf("read trigger manifests: %s is not a folder", dir)
-	}
-	return Load(os.DirFS(dir))
+	return Load(fsys)
 }
 
 // Load reads the manifests in fsys. A [*LoadError] lists everything that is wrong
 // with them.
 func Load(fsys fs.FS) (*Set, error) {
+	files, err := list(fsys)
+	if err != nil {
+		return nil, err
+	}
+	sources, err := read(fsys, files)
+	if err != nil {
+		return nil, err
+	}
+	return parse(sources)
+}
+
+func parse(sources []source) (*Set, error) {
 	ctx, err := knativeDefaults()
 	if err != nil {
 		return nil, err
@@ -43,30 +50,10 @@ func Load(fsys fs.FS) (*Set, error) {
 		brokers:  map[types.NamespacedName]*eventingv1.Broker{},
 		triggers: map[types.NamespacedName]*declared{},
 	}
-	err = fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if skip(name) {
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if ext := path.Ext(name); entry.IsDir() || (ext != ".yaml" && ext != ".yml") {
-			return nil
-		}
-		content, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return err
-		}
-		for _, doc := range split(name, content) {
+	for _, s := range sources {
+		for _, doc := range split(s.name, s.content) {
 			l.read(&doc)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read trigger manifests: %w", err)
 	}
 	l.checkBrokers()
 	if len(l.problems) > 0 {
@@ -81,14 +68,6 @@ func Load(fsys fs.FS) (*Set, error) {
 		return nil, &LoadError{Problems: l.problems}
 	}
 	return set, nil
-}
-
-// skip says which names hold no manifests: samples beside them, kustomize's own
-// file, and the link folders (..data) by which a mounted ConfigMap is updated.
-func skip(name string) bool {
-	base := path.Base(name)
-	return base == "testdata" || base == "samples" || base == "kustomization.yaml" || base == "kustomization.yml" ||
-		(base != "." && strings.HasPrefix(base, "."))
 }
 
 // declared is a Trigger and the document it was read from.

@@ -69,35 +69,59 @@ func wayBack(next map[string]map[string]*Trigger, start string) []string {
 
 // takesOutcomeOf says whether some outcome of the function passes the filter.
 func (t *Trigger) takesOutcomeOf(ctx context.Context, function string) bool {
-	choices := map[string][]string{
-		"rule": {"Some Rule"}, "priority": vocabulary("priority"), "outcome": vocabulary("outcome"),
-		"eventsource": {"syscall", "k8s_audit"}, "subject": {"namespaces/shop/pods/cart-0"},
-		"k8snamespace": {"shop"}, "alertid": {"a"},
-	}
-	collect(t.Manifest.Spec.Filters, choices)
-	if t.Manifest.Spec.Filter != nil {
-		for name, value := range t.Manifest.Spec.Filter.Attributes {
-			choices[name] = append(choices[name], value)
-		}
-	}
-	// What an outcome says of itself is not a choice.
-	for _, fixed := range []string{"type", "source", "response", "id", "specversion", "time", "data"} {
-		delete(choices, fixed)
-	}
 	e := event.New()
 	e.SetType(TypeOutcome)
 	e.SetSource("/functions/" + function)
 	e.SetID("witness")
 	e.SetExtension("response", function)
+	if t.refusesFixed(e) {
+		return false
+	}
+	choices := map[string][]string{
+		"rule": {"Some Rule"}, "priority": vocabulary("priority"), "outcome": vocabulary("outcome"),
+		"eventsource": {"syscall", "k8s_audit"}, "subject": {"namespaces/shop/pods/cart-0"},
+		"k8snamespace": {"shop"}, "alertid": {"a"},
+	}
+	named := newSet()
+	collect(t.Manifest.Spec.Filters, choices, named)
+	if t.Manifest.Spec.Filter != nil {
+		for name, value := range t.Manifest.Spec.Filter.Attributes {
+			choices[name] = append(choices[name], value)
+			named[name] = struct{}{}
+		}
+	}
+	// What no filter asks for changes nothing: one value is enough.
+	for name, values := range choices {
+		if !named.has(name) {
+			choices[name] = values[:1]
+		}
+	}
+	// What an outcome says of itself is not a choice.
+	maps.DeleteFunc(choices, func(name string, _ []string) bool { return fixed(name) })
 	tried := 0
 	return t.try(ctx, e, slices.Sorted(maps.Keys(choices)), choices, &tried)
+}
+
+// fixed says of which attributes an outcome has one value only.
+func fixed(attribute string) bool {
+	return slices.Contains([]string{"type", "source", "response", "id", "specversion", "time", "data"}, attribute)
+}
+
+// refusesFixed says whether the trigger demands another type, source or response, as
+// most do: no choice of the other attributes makes it take the outcome.
+func (t *Trigger) refusesFixed(e event.Event) bool {
+	return slices.ContainsFunc(clausesOf(&t.Manifest.Spec), func(c clause) bool {
+		return !slices.ContainsFunc(c, func(r requirement) bool {
+			got, found := lookup(e, r.attribute)
+			return !fixed(r.attribute) || (found && got == r.value)
+		})
+	})
 }
 
 func (t *Trigger) try(ctx context.Context, e event.Event, names []string, choices map[string][]string, tried *int) bool {
 	if len(names) == 0 {
 		*tried++
-		matched, _ := t.match(ctx, e)
-		return matched
+		return t.takes(ctx, e)
 	}
 	for _, value := range choices[names[0]] {
 		if *tried >= maxWitnesses {
@@ -116,9 +140,10 @@ func (t *Trigger) try(ctx context.Context, e event.Event, names []string, choice
 	return false
 }
 
-// collect adds the values that filters name, by attribute.
-func collect(filters []eventingv1.SubscriptionsAPIFilter, choices map[string][]string) {
+// collect adds the values that filters name, by attribute, and the names.
+func collect(filters []eventingv1.SubscriptionsAPIFilter, choices map[string][]string, named set) {
 	add := func(name, value string) {
+		named[name] = struct{}{}
 		if attributeName.MatchString(name) && !slices.Contains(choices[name], value) {
 			choices[name] = append(choices[name], value)
 		}
@@ -130,17 +155,27 @@ func collect(filters []eventingv1.SubscriptionsAPIFilter, choices map[string][]s
 				add(name, value)
 			}
 		}
-		if c, err := parseCondition(f.CESQL); f.CESQL != "" && err == nil {
-			for name := range c.used {
-				for _, value := range c.literals {
-					add(name, value)
-				}
-			}
+		if f.CESQL != "" {
+			collectCondition(f.CESQL, add, named)
 		}
-		collect(f.All, choices)
-		collect(f.Any, choices)
+		collect(f.All, choices, named)
+		collect(f.Any, choices, named)
 		if f.Not != nil {
-			collect([]eventingv1.SubscriptionsAPIFilter{*f.Not}, choices)
+			collect([]eventingv1.SubscriptionsAPIFilter{*f.Not}, choices, named)
+		}
+	}
+}
+
+func collectCondition(text string, add func(name, value string), named set) {
+	c, err := parseCondition(text)
+	if err != nil {
+		return // Refused where it was read.
+	}
+	maps.Copy(named, c.asked)
+	for name := range c.used {
+		named[name] = struct{}{}
+		for _, value := range c.literals {
+			add(name, value)
 		}
 	}
 }

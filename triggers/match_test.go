@@ -82,8 +82,8 @@ func replace(t *testing.T, raw []byte, from, to string) []byte {
 
 // parse reads a request as a server does. Its Content-Length is made right first,
 // since replacements change it.
-func parse(t testing.TB, raw []byte) event.Event {
-	t.Helper()
+func parse(tb testing.TB, raw []byte) event.Event {
+	tb.Helper()
 	head, body, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
 	lines := strings.Split(string(head), "\r\n")
 	for i, line := range lines {
@@ -94,11 +94,11 @@ func parse(t testing.TB, raw []byte) event.Event {
 	whole := strings.Join(lines, "\r\n") + "\r\n\r\n" + string(body)
 	request, err := http.ReadRequest(bufio.NewReader(strings.NewReader(whole)))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	e, err := cehttp.NewEventFromHTTPRequest(request)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return *e
 }
@@ -327,6 +327,34 @@ func TestDialects(t *testing.T) {
 			}
 			if !slices.Equal(got, tc.want) {
 				t.Errorf("matched %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestRouterAttributes(t *testing.T) {
+	set, err := triggers.Load(os.DirFS("testdata/good"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		attributes map[string]string
+		want       bool
+	}{
+		"all that it names": {map[string]string{"k8snamespace": "payments", "tags": "a,network,b", "ruleslug": "x"}, true},
+		"another namespace": {map[string]string{"k8snamespace": "shop", "tags": "network", "ruleslug": "x"}, false},
+		"no namespace":      {map[string]string{"tags": "network", "ruleslug": "x"}, false},
+		"no tags":           {map[string]string{"k8snamespace": "payments", "ruleslug": "x"}, false},
+		"what is left out":  {map[string]string{"k8snamespace": "payments", "tags": "network", "ruleslug": "terminal_shell_in_container"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := sample{Capture: "06-contact-k8s-api", Type: triggers.TypeAlert}.event(t)
+			for name, value := range tc.attributes {
+				e.SetExtension(name, value)
+			}
+			got := slices.ContainsFunc(set.Select(t.Context(), e), func(t *triggers.Trigger) bool { return t.Name == "router" })
+			if d := decision(t, set, e, "router"); got != tc.want || d.Matched != tc.want {
+				t.Errorf("selected %v, matched %v (%s), want %v", got, d.Matched, d.Reason, tc.want)
 			}
 		})
 	}

@@ -21,17 +21,27 @@ func checkFilters(r *reporter, spec *eventingv1.TriggerSpec) {
 	case legacy && len(spec.Filters) > 0:
 		r.add("spec.filter", "filter and filters are both set, and Knative then ignores filter", "move it into filters")
 	case legacy:
-		w := filterWalker{r: r}
+		w := filterWalker{r: r, falcoOnly: falcoOnly(spec)}
 		w.values("spec.filter.attributes", spec.Filter.Attributes, everywhere(), false, true)
 	case len(spec.Filters) == 0:
 		r.add("spec.filters", "there is no filter, so every event of the broker would be delivered", typeCure)
 	}
-	w := filterWalker{r: r}
+	w := filterWalker{r: r, falcoOnly: falcoOnly(spec)}
 	w.all("spec.filters", spec.Filters, everywhere(), false)
 }
 
 type filterWalker struct {
 	r *reporter
+	// falcoOnly says that the trigger takes alerts as Falcosidekick sends them and no
+	// other events.
+	falcoOnly bool
+}
+
+// falcoOnly says whether one of the exact filters leaves that type only.
+func falcoOnly(spec *eventingv1.TriggerSpec) bool {
+	return slices.ContainsFunc(clausesOf(spec), func(c clause) bool {
+		return !slices.ContainsFunc(c, func(r requirement) bool { return r != requirement{"type", TypeFalco} })
+	})
 }
 
 // all checks filters that must all pass. What one of them makes certain the
@@ -103,8 +113,15 @@ func (w *filterWalker) values(path string, values map[string]string, known set, 
 			w.r.add(field, fmt.Sprintf("%q is no %s, so the filter never matches", value, name),
 				"write one of "+strings.Join(allowed, ", "))
 		}
-		if negated && !known.has(name) {
+		if name == "ruleslug" && exact && !ruleSlug.MatchString(value) {
+			w.r.add(field, fmt.Sprintf("%q is no slug of a rule, so the filter never matches", value),
+				fmt.Sprintf("write small letters, digits and single _ between them (%s), or filter by rule", slugOf(value)))
+		}
+		switch {
+		case negated && !known.has(name):
 			w.missing(field, name)
+		case !negated && w.falcoOnly && routerOnly(name):
+			w.routerOnly(field, name)
 		}
 	}
 }
@@ -112,6 +129,11 @@ func (w *filterWalker) values(path string, values map[string]string, known set, 
 func (w *filterWalker) missing(field, name string) {
 	w.r.add(field, fmt.Sprintf("an event without the attribute %s passes as well", name),
 		fmt.Sprintf("say which you mean, with cesql: \"EXISTS %s\" or \"NOT EXISTS %s OR ...\"", name, name))
+}
+
+func (w *filterWalker) routerOnly(field, name string) {
+	w.r.add(field, fmt.Sprintf("only the router gives alerts the attribute %s, and the trigger takes those of Falcosidekick alone, so it never matches", name),
+		"take the router's: exact: {type: "+TypeAlert+"}, or test the field in the function's WHEN condition")
 }
 
 func (w *filterWalker) condition(path, text string, known set) {
@@ -130,6 +152,11 @@ func (w *filterWalker) condition(path, text string, known set) {
 	}
 	if c.result != cesql.BooleanType && len(c.unknown) == 0 {
 		w.r.add(path, "the expression is not a condition: Knative's broker panics on every event", "compare it with something: "+text+" = '...'")
+	}
+	for _, name := range c.certain.without(newSet()) {
+		if w.falcoOnly && routerOnly(name) {
+			w.routerOnly(path, name)
+		}
 	}
 	for _, name := range c.used.without(known.union(c.asked)) {
 		w.r.add(path, fmt.Sprintf("an event without the attribute %s makes the expression an error, which is no match, even under NOT", name),
