@@ -6,8 +6,8 @@ SHELL := /bin/bash
 include tools.mk
 
 FUNCTIONS := $(notdir $(patsubst %/,%,$(wildcard functions/*/)))
-MODULES   := shared test triggers deploy/local $(addprefix functions/,$(FUNCTIONS))
-PATTERNS  := $(addprefix ./,$(addsuffix /...,$(MODULES)))
+MODULES   := shared test test/e2e triggers deploy/local $(addprefix functions/,$(FUNCTIONS))
+PATTERNS  := $(addprefix ./,$(addsuffix /...,$(filter-out test/e2e,$(MODULES))))
 BINARIES  := $(addprefix dist/bin/,$(FUNCTIONS))
 VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_RELEASE := -trimpath -buildvcs=false -ldflags='-s -w -X github.com/riposte-dev/riposte/shared/serve.version=$(VERSION)' -tags lambda.norpc
@@ -35,6 +35,18 @@ build: $(BINARIES) ## Build a binary for each function into dist/bin.
 $(BINARIES): dist/bin/%:
 	@mkdir -p dist/bin
 	go build $(GOFLAGS_RELEASE) -o $@ ./functions/$*/cmd
+
+.PHONY: simulate
+simulate: ## Say which functions alerts would reach: make simulate ALERTS=alert.json [TRIGGERS=folder] [ARGS=-expect=delete-pod].
+	@mkdir -p dist/bin
+	@go build -o dist/bin/simulate ./deploy/local/simulate
+	@dist/bin/simulate -triggers $(or $(TRIGGERS),triggers) $(ARGS) $(or $(ALERTS),-)
+
+.PHONY: doctor
+doctor: ## Send a canary through the whole path and time each hop: make doctor TO=URL ARGS=-as=router.
+	@mkdir -p dist/bin
+	@go build -o dist/bin/doctor ./deploy/local/doctor/cmd
+	@dist/bin/doctor -to '$(TO)' $(ARGS)
 
 ##@ Work on it
 
@@ -77,6 +89,7 @@ fuzz: ## Fuzz the decoder, the HTTP host, WHEN and the Slack message for FUZZ_TI
 prove: dist/tools/controlplane build ## Back each claim of the README with a measured row; SET=main-job for one set.
 	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
 	@go build -o dist/bin/local ./deploy/local
+	@go test -c -o dist/bin/router.test ./functions/router
 	@go test -tags prove -c -o dist/bin/prove ./test/prove
 	@cd test/prove && ../../dist/bin/cluster run -- ../../dist/bin/prove $(if $(SET),-set $(SET))
 

@@ -125,7 +125,7 @@ func haunt(ctx context.Context, seed uint64, victims ...*victim) (done <-chan st
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(time.Duration(100+random.IntN(400)) * time.Millisecond):
+			case <-time.After(time.Duration(20+random.IntN(200)) * time.Millisecond):
 				victims[random.IntN(len(victims))].kill(random.IntN(2) == 0)
 			}
 		}

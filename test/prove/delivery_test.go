@@ -4,6 +4,7 @@ package prove
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -22,12 +24,18 @@ import (
 	"github.com/riposte-dev/riposte/test/gateway"
 )
 
-// crowd is how many alerts go through each way.
-const crowd = 1000
+// crowd is how many alerts go through each way, and every how long one is sent.
+const (
+	crowd = 1000
+	every = 20 * time.Millisecond
+)
 
 func delivery(p proof) {
 	overOpenFaaS(p, "OpenFaaS, synchronous", "/function/{function}", 1)
 	overOpenFaaS(p, "OpenFaaS, asynchronous", "/async-function/{function}", 2)
+	overNATS(p)
+	answers(p)
+	scale(p)
 }
 
 // ledger is where alerts end: the stand-in of Slack that the function posts to, which will not have some of them, and
@@ -38,23 +46,20 @@ type ledger struct {
 	poisoned map[string]bool
 }
 
+// alertID is how a message in Slack names its alert.
+var alertID = regexp.MustCompile("alert `([0-9a-f]{32})`")
+
 // ServeHTTP is Slack's incoming webhook. What it will not have it refuses for good, as Slack does.
 func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
+	body, err := io.ReadAll(r.Body)
+	id := alertID.FindSubmatch(body)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for id := range l.poisoned {
-		if strings.Contains(string(body), id) {
-			http.Error(w, "invalid_payload", http.StatusBadRequest)
-			return
-		}
-	}
-	var message struct{ Text string }
-	if err := json.Unmarshal(body, &message); err != nil {
+	if err != nil || id == nil || l.poisoned[string(id[1])] {
 		http.Error(w, "invalid_payload", http.StatusBadRequest)
 		return
 	}
-	l.acted[strings.TrimSpace(message.Text)]++
+	l.acted[string(id[1])]++
 }
 
 // count says how many of the alerts were acted on, and how many times more than once.
@@ -100,11 +105,9 @@ spec:
   delivery: {retry: 10, backoffPolicy: exponential, backoffDelay: PT0.05S, timeout: PT10S}
 `
 
-// slackSettings make slack post the alert's id to the ledger.
+// slackSettings make slack post to the ledger.
 func slackSettings(webhook string) []string {
-	return []string{
-		"SLACK_WEBHOOK_URL=" + webhook, "DRY_RUN=false", "MESSAGE_TEMPLATE={{.AlertID}}", "MAX_ALERT_AGE=0",
-	}
+	return []string{"SLACK_WEBHOOK_URL=" + webhook, "DRY_RUN=false"}
 }
 
 // overOpenFaaS sends a crowd to the router, which calls slack through a gateway, while both are killed at random.
@@ -119,18 +122,10 @@ func overOpenFaaS(p proof, way, route string, seed uint64) {
 
 	slack := newVictim(p.T, "slack", slackSettings(webhook.URL)...)
 	gate.Set("slack", slack.address)
-	dir := p.TempDir()
-	dead, journal, triggers := filepath.Join(dir, "dead"), filepath.Join(dir, "journal"), filepath.Join(dir, "triggers")
-	for _, d := range []string{dead, journal, triggers} {
-		if err := os.Mkdir(d, 0o700); err != nil {
-			p.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(triggers, "everything.yaml"), []byte(crowdTrigger), 0o600); err != nil {
-		p.Fatal(err)
-	}
+	dead, journal, manifests := folder(p, "dead"), folder(p, "journal"), folder(p, "triggers")
+	writeCrowdTrigger(p, manifests)
 	settings := []string{
-		"AUTH_TOKEN=t", "TRIGGERS=" + triggers, "FUNCTION_URL=" + gatewayServer.URL + route, "DEAD_LETTER_URL=file://" + dead,
+		"AUTH_TOKEN=t", "TRIGGERS=" + manifests, "FUNCTION_URL=" + gatewayServer.URL + route, "DEAD_LETTER_URL=file://" + dead,
 	}
 	if strings.HasPrefix(route, "/async") {
 		settings = append(settings, "JOURNAL_URL=file://"+journal, "JOURNAL_TAKEOVER=3s",
@@ -146,19 +141,23 @@ func overOpenFaaS(p proof, way, route string, seed uint64) {
 	accepted := sendAll(ctx, p, "http://"+router.address+"/", http.Header{"Authorization": {"Bearer t"}}, bodies)
 	calm()
 	<-haunted
-	testkit.Eventually(p.T, "every alert ends somewhere", func(context.Context) error {
-		acted, _ := l.count(ids)
-		if ended := acted + len(deadLetters(p, dead)); ended < accepted || !empty(p, journal) {
-			return fmt.Errorf("%d of %d have ended, journal empty: %t", ended, accepted, empty(p, journal))
+	settle(p, l, ids, dead, accepted)
+	testkit.Eventually(p.T, "the journal is empty", func(context.Context) error {
+		if left := files(p, journal); left != 0 {
+			return fmt.Errorf("%d are left", left)
 		}
 		return nil
 	})
 	acted, repeats := l.count(ids)
 	ended := deadLetters(p, dead)
 	wrong := 0
-	for id, data := range ended {
-		if !l.poisoned[id] || !contains(bodies, data) {
-			wrong++
+	for id, dead := range ended {
+		if l.poisoned[id] && contains(bodies, string(dead.Data)) {
+			continue
+		}
+		if wrong++; wrong == 1 {
+			why, _ := base64.StdEncoding.DecodeString(dead.Why) // Cut where it was too long.
+			p.Errorf("dead-lettered without a reason of ours: %s answered %d: %s", dead.From, dead.Code, why)
 		}
 	}
 	p.row(way+": accepted = acted on + dead-lettered, while the function and the router are killed",
@@ -188,7 +187,10 @@ func sendAll(ctx context.Context, p proof, url string, header http.Header, bodie
 			}
 		})
 	}
+	pace := time.NewTicker(every)
+	defer pace.Stop()
 	for _, body := range bodies {
+		<-pace.C // A crowd that is through before the first kill proves nothing.
 		next <- body
 	}
 	close(next)
@@ -196,9 +198,18 @@ func sendAll(ctx context.Context, p proof, url string, header http.Header, bodie
 	return accepted
 }
 
-// deadLetters are the data of the events in a folder of dead letters, by the id of the event.
-func deadLetters(p proof, dir string) map[string]string {
-	found := map[string]string{}
+// deadLetter is an event that was kept, and why.
+type deadLetter struct {
+	ID   string          `json:"id"`
+	Data json.RawMessage `json:"data"`
+	From string          `json:"knativeerrordest"`
+	Code int             `json:"knativeerrorcode"`
+	Why  string          `json:"knativeerrordata"`
+}
+
+// deadLetters are the events in a folder of dead letters, by the id of the event.
+func deadLetters(p proof, dir string) map[string]deadLetter {
+	found := map[string]deadLetter{}
 	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || filepath.Ext(name) != ".json" {
 			return err
@@ -207,14 +218,11 @@ func deadLetters(p proof, dir string) map[string]string {
 		if err != nil {
 			return err
 		}
-		var e struct {
-			ID   string          `json:"id"`
-			Data json.RawMessage `json:"data"`
-		}
+		var e deadLetter
 		if err := json.Unmarshal(content, &e); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		found[e.ID] = string(e.Data)
+		found[e.ID] = e
 		return nil
 	})
 	if err != nil {
@@ -223,16 +231,30 @@ func deadLetters(p proof, dir string) map[string]string {
 	return found
 }
 
-func empty(p proof, dir string) bool {
-	none := true
+// settle waits until every alert that was accepted has ended somewhere.
+func settle(p proof, l *ledger, ids map[string]bool, dead string, accepted int) {
+	testkit.Eventually(p.T, "every alert ends somewhere", func(context.Context) error {
+		acted, _ := l.count(ids)
+		if ended := acted + len(deadLetters(p, dead)); ended < accepted {
+			return fmt.Errorf("%d of %d have ended", ended, accepted)
+		}
+		return nil
+	})
+}
+
+// files counts the files in a folder and in those below.
+func files(p proof, dir string) int {
+	n := 0
 	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		none = none && (err != nil || entry.IsDir())
+		if err == nil && !entry.IsDir() {
+			n++
+		}
 		return nil // What goes away while we look is no matter.
 	})
 	if err != nil {
 		p.Fatal(err)
 	}
-	return none
+	return n
 }
 
 func contains(bodies [][]byte, data string) bool {

@@ -101,3 +101,46 @@ func (p *process) rss(name string) int {
 	p.t.Fatalf("no %s in /proc", name)
 	return 0
 }
+
+// try posts a body with a token and gives back the answer.
+func try(p proof, url, token, body string) (status int, text string) {
+	p.Helper()
+	request, err := http.NewRequestWithContext(p.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		p.Fatal(err)
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		p.Fatal(err)
+	}
+	defer answer.Body.Close()
+	read, err := io.ReadAll(answer.Body)
+	if err != nil {
+		p.Fatal(err)
+	}
+	return answer.StatusCode, string(read)
+}
+
+// best is the smallest figure of a benchmark in the output of go test.
+func best(p proof, output, name, unit string) float64 {
+	p.Helper()
+	least := 0.0
+	for line := range strings.Lines(output) {
+		fields := strings.Fields(line)
+		if len(fields) < 4 || (fields[0] != name && !strings.HasPrefix(fields[0], name+"-")) {
+			continue
+		}
+		for i := 2; i+1 < len(fields); i += 2 {
+			if value, err := strconv.ParseFloat(fields[i], 64); err == nil && fields[i+1] == unit && (least == 0 || value < least) {
+				least = value
+			}
+		}
+	}
+	if least == 0 {
+		p.Fatalf("no %s of %s in:\n%s", unit, name, output)
+	}
+	return least
+}
