@@ -26,7 +26,7 @@ func checkDelivery(r *reporter, path string, d *eventingduckv1.DeliverySpec) {
 		r.add(path+".retry", "without backoffPolicy and backoffDelay the retries follow one another at once",
 			"add backoffPolicy: exponential and backoffDelay: PT0.5S")
 	}
-	duration(r, path+".backoffDelay", d.BackoffDelay, true)
+	duration(r, path+".backoffDelay", d.BackoffDelay, !retries)
 	duration(r, path+".timeout", d.Timeout, false)
 	duration(r, path+".retryAfterMax", d.RetryAfterMax, true)
 }
@@ -40,6 +40,7 @@ func duration(r *reporter, path string, text *string, zero bool) {
 	case err != nil:
 		r.add(path, fmt.Sprintf("%q is no duration", *text), durationCure)
 	case p.IsNegative() || (p.IsZero() && !zero):
-		r.add(path, fmt.Sprintf("%q is not more than nothing", *text), durationCure)
+		// Knative keeps tenths of a second: PT0.05S is nothing, and retries follow one another at once.
+		r.add(path, fmt.Sprintf("%q is not more than nothing, as Knative reads it, to tenths of a second", *text), durationCure)
 	}
 }

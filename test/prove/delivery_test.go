@@ -102,7 +102,7 @@ spec:
   broker: default
   filters: [{exact: {rule: Drop and execute new binary in container}}, {exact: {type: dev.riposte.alert.v1}}]
   subscriber: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: slack}}
-  delivery: {retry: 10, backoffPolicy: exponential, backoffDelay: PT0.05S, timeout: PT10S}
+  delivery: {retry: 10, backoffPolicy: exponential, backoffDelay: PT0.1S, timeout: PT10S}
 `
 
 // slackSettings make slack post to the ledger.
