@@ -56,6 +56,16 @@ test: dist/tools/controlplane build ## Run all tests, on a real API server.
 	dist/bin/cluster run -- go test $(TESTFLAGS) $(PATTERNS)
 	@$(MAKE) --no-print-directory browser
 
+.PHONY: e2e
+e2e: dist/tools/controlplane build dist/bin/knative ## Follow alerts through Knative Eventing's real control and data plane.
+	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
+	dist/bin/cluster run -- go test -count=1 $(TESTFLAGS) ./test/e2e/...
+
+.PHONY: dist/bin/knative
+dist/bin/knative:
+	@mkdir -p dist/bin
+	@go build -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./test/e2e/cmd/knative
+
 .PHONY: browser
 browser: ## Test the page in headless Chromium; screenshots go to dist/screenshots.
 	deploy/local/browser/run.sh
@@ -86,7 +96,7 @@ fuzz: ## Fuzz the decoder, the HTTP host, WHEN and the Slack message for FUZZ_TI
 			echo "fuzz $$(dirname $$target) $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzzminimizetime 10x -fuzztime $(or $(FUZZ_TIME),30s) ./$$(dirname $$target); done; done
 
 .PHONY: prove
-prove: dist/tools/controlplane build ## Back each claim of the README with a measured row; SET=main-job for one set.
+prove: dist/tools/controlplane build dist/bin/knative ## Back each claim of the README with a measured row; SET=main-job for one set.
 	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
 	@go build -o dist/bin/local ./deploy/local
 	@go test -c -o dist/bin/router.test ./functions/router

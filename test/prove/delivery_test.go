@@ -34,6 +34,7 @@ func delivery(p proof) {
 	overOpenFaaS(p, "OpenFaaS, synchronous", "/function/{function}", 1)
 	overOpenFaaS(p, "OpenFaaS, asynchronous", "/async-function/{function}", 2)
 	overNATS(p)
+	overKnative(p, testkit.Cluster(p.T))
 	answers(p)
 	scale(p)
 }

@@ -237,6 +237,10 @@ func (p *plane) subscribe(t *triggers.Trigger, broker *eventingv1.Broker) (*even
 	if delivery == nil {
 		delivery = broker.Spec.Delivery.DeepCopy()
 	}
+	// Of a Broker's delivery, a trigger with one of its own still has the dead-letter sink.
+	if delivery != nil && delivery.DeadLetterSink == nil && broker.Spec.Delivery != nil {
+		delivery.DeadLetterSink = broker.Spec.Delivery.DeadLetterSink.DeepCopy()
+	}
 	if delivery != nil && delivery.DeadLetterSink != nil {
 		uri, err := triggers.SubscriberURI(delivery.DeadLetterSink, t.Namespace)
 		if err != nil {

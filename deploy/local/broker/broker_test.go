@@ -305,6 +305,33 @@ func TestClientErrorsGoToTheDeadLetterAtOnce(t *testing.T) {
 	none(t, b.delivered)
 }
 
+// Knative's dispatcher panics at an answer of more than 768 bytes.
+func TestLongAnswersAreCut(t *testing.T) {
+	for _, length := range []int{768, 769, 100_000} {
+		b := start(t, load(t, fmt.Sprintf(manifest, "true")), map[string]http.HandlerFunc{
+			"delete-pod": func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = io.WriteString(w, strings.Repeat("x", length))
+			},
+		})
+		b.capture(critical)
+		if dead := next(t, b.dead); dead.Answer != strings.Repeat("x", 768) {
+			t.Errorf("of %d bytes the dead letter has %d", length, len(dead.Answer))
+		}
+	}
+}
+
+func TestTriggerWithoutDeadLetterHasTheBrokers(t *testing.T) {
+	const sink = "deadLetterSink: {ref: {apiVersion: v1, kind: Service, name: dead-letter}}"
+	text := strings.Replace(fmt.Sprintf(manifest, "true"), "    "+sink+"\n", "", 1)
+	text = strings.Replace(text, "\n---", "\nspec: {delivery: {"+sink+"}}\n---", 1)
+	b := start(t, load(t, text), map[string]http.HandlerFunc{"delete-pod": answer(http.StatusBadRequest, "rule is missing")})
+	b.capture(critical)
+	if dead := next(t, b.dead); dead.Function != "delete-pod" || dead.Answer != "rule is missing" {
+		t.Errorf("dead letter %+v", dead)
+	}
+}
+
 func TestFunctionThatIsNotThere(t *testing.T) {
 	b := start(t, load(t, fmt.Sprintf(manifest, "true")), nil)
 	b.capture(critical)

@@ -96,6 +96,7 @@ func (p *plane) serveFilter(w http.ResponseWriter, r *http.Request, e event.Even
 	if a := attempt.Load(); a != nil {
 		p.watch.delivered(r.Context(), *a, recorder)
 	}
+	recorder.shorten()
 	recorder.copyTo(w)
 }
 
@@ -143,6 +144,23 @@ func (a *answerRecorder) copyTo(w http.ResponseWriter) {
 	a.WriteHeader(http.StatusOK)
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body.Bytes()) // Who called is gone; the call has been made.
+}
+
+// maxAnswer is the longest answer of a failed call that Knative's dispatcher can put into
+// a dead letter. It panics at a longer one, and the whole process ends.
+const maxAnswer = 768
+
+// shorten cuts the answer of a failed call to what Knative's dispatcher can take.
+func (a *answerRecorder) shorten() {
+	var wrapped knbroker.ErrExtensionInfo
+	if err := json.Unmarshal(a.body.Bytes(), &wrapped); err != nil || a.status < http.StatusMultipleChoices || len(wrapped.ErrResponseBody) <= maxAnswer {
+		return
+	}
+	wrapped.ErrResponseBody = wrapped.ErrResponseBody[:maxAnswer]
+	if cut, err := json.Marshal(wrapped); err == nil {
+		a.body.Reset()
+		a.body.Write(cut)
+	}
 }
 
 // reply is the event the function answered with, if it did.

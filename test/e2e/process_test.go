@@ -1,0 +1,64 @@
+package e2e_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/riposte-dev/riposte/deploy/local/functions"
+	"github.com/riposte-dev/riposte/deploy/local/standin"
+	"github.com/riposte-dev/riposte/shared/testkit"
+)
+
+// runFunction runs a function's program at the name of its Service, and starts it again
+// when it ends.
+func (k *knative) runFunction(t *testing.T, j *journal, namespace, name string, settings ...string) *functions.Process {
+	t.Helper()
+	binary := functions.Binary(testkit.Root(t), name)
+	if _, err := os.Stat(binary); err != nil {
+		t.Fatalf("%v; make build builds it", err)
+	}
+	log, err := os.Create(filepath.Join(testkit.Root(t), "dist", "e2e", namespace+"-"+name+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = log.Close()
+		if !t.Failed() {
+			_ = os.Remove(log.Name())
+		}
+	})
+	p, err := functions.Start(t.Context(), functions.Spec{
+		Name: name, Binary: binary, Log: log, Env: append([]string{"LISTEN_ADDRESS=127.0.0.1:0"}, settings...),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	k.street.build(t, namespace, name, j.of(lead(func() string { return p.Status().Address })))
+	return p
+}
+
+// settingsOf are what a shipped function needs to run here.
+func settingsOf(t *testing.T, env *testkit.Env, outside *standin.Services, name string) []string {
+	t.Helper()
+	switch name {
+	case "slack":
+		return []string{"SLACK_WEBHOOK_URL=" + outside.SlackWebhookURL()}
+	case "lambda":
+		return []string{
+			"LAMBDA_FUNCTION=lock-account", "AWS_REGION=eu-west-1", "AWS_ENDPOINT_URL=" + outside.AWSEndpointURL(),
+			"AWS_ACCESS_KEY_ID=stand-in", "AWS_SECRET_ACCESS_KEY=stand-in", "AWS_EC2_METADATA_DISABLED=true",
+		}
+	case "label":
+		return []string{"LABELS=riposte.dev/suspect=true", "KUBECONFIG=" + env.ServiceAccountKubeconfig(t, name)}
+	default:
+		return []string{"KUBECONFIG=" + env.ServiceAccountKubeconfig(t, name)}
+	}
+}
+
+// accepts is a dead-letter sink.
+func accepts() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) })
+}
