@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -17,27 +18,45 @@ import (
 
 const apiVersion = "eventing.knative.dev/v1"
 
-// LoadDir reads the manifests in a folder.
-func LoadDir(dir string) (*Set, error) {
-	fsys, err := openDir(dir)
-	if err != nil {
-		return nil, err
+// LoadDir reads the manifests in folders: the triggers', and that of a Broker if it has one of its own. Of several
+// folders, problems name files with their folder.
+func LoadDir(dirs ...string) (*Set, error) {
+	var all []source
+	for _, dir := range dirs {
+		fsys, err := openDir(dir)
+		if err != nil {
+			return nil, err
+		}
+		sources, err := readAll(fsys)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range sources {
+			if len(dirs) > 1 {
+				s.name = path.Join(dir, s.name)
+			}
+			all = append(all, s)
+		}
 	}
-	return Load(fsys)
+	return parse(all)
 }
 
 // Load reads the manifests in fsys. A [*LoadError] lists everything that is wrong
 // with them.
 func Load(fsys fs.FS) (*Set, error) {
-	files, err := list(fsys)
-	if err != nil {
-		return nil, err
-	}
-	sources, err := read(fsys, files)
+	sources, err := readAll(fsys)
 	if err != nil {
 		return nil, err
 	}
 	return parse(sources)
+}
+
+func readAll(fsys fs.FS) ([]source, error) {
+	files, err := list(fsys)
+	if err != nil {
+		return nil, err
+	}
+	return read(fsys, files)
 }
 
 func parse(sources []source) (*Set, error) {

@@ -114,3 +114,18 @@ func TestLoadDirNamesWhatIsMissing(t *testing.T) {
 		t.Error("a file was loaded as a folder")
 	}
 }
+
+// A Broker may have a folder of its own.
+func TestLoadDirJoinsFolders(t *testing.T) {
+	set, err := triggers.LoadDir(".", "../deploy/knative/brokers/in-memory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Brokers()) != 1 || set.Brokers()[0].Annotations["messaging.knative.dev/async-handler"] != "true" {
+		t.Errorf("the brokers are %v, want the one of the second folder", set.Brokers())
+	}
+	var failure *triggers.LoadError
+	if _, err := triggers.LoadDir(".", "testdata/bad"); !errors.As(err, &failure) || !strings.HasPrefix(failure.Problems[0].File, "testdata/bad/") {
+		t.Errorf("got %v, want problems of files in testdata/bad", err)
+	}
+}

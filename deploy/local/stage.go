@@ -122,7 +122,7 @@ func setUp(ctx context.Context, c config) (_ *stage, err error) {
 // listen starts what needs no cluster: triggers, Broker, stand-ins.
 func (s *stage) listen(ctx context.Context) error {
 	var err error
-	if s.set, err = triggers.LoadDir(filepath.Join(s.root, "triggers")); err != nil {
+	if s.set, err = triggers.LoadDir(filepath.Join(s.root, "triggers"), filepath.Join(s.root, "deploy", "knative", "brokers", "in-memory")); err != nil {
 		return err
 	}
 	s.alerts = flow.NewStore(s.see.alert, s.see.drop)

@@ -32,7 +32,7 @@ type place struct {
 func (k *knative) place(t *testing.T, edit *strings.Replacer) *place {
 	t.Helper()
 	p := &place{knative: k, journal: &journal{}, namespace: k.env.Namespace(t)}
-	manifests := within(p.namespace, file(t, "triggers", "broker.yaml")+"\n---\n"+file(t, "triggers", "delete-malware.yaml"))
+	manifests := within(p.namespace, promptBroker+file(t, "triggers", "delete-malware.yaml"))
 	if edit != nil {
 		manifests = edit.Replace(manifests)
 	}

@@ -76,8 +76,24 @@ func file(t *testing.T, name ...string) string {
 	return string(content)
 }
 
-// shipped are the manifests of the project's triggers, its Broker among them.
+// promptBroker answers when it has an event, before that is delivered, as the shipped one in memory does.
+const promptBroker = `
+apiVersion: eventing.knative.dev/v1
+kind: Broker
+metadata: {name: default, namespace: riposte, annotations: {messaging.knative.dev/async-handler: "true"}}
+spec:
+  delivery: {retry: 6, backoffPolicy: exponential, backoffDelay: PT0.5S, deadLetterSink: {ref: {apiVersion: v1, kind: Service, name: dead-letter}}}
+---
+`
+
+// shipped are the manifests of the project's triggers, and a Broker.
 func shipped(t *testing.T) string {
+	t.Helper()
+	return promptBroker + shippedTriggers(t)
+}
+
+// shippedTriggers are the manifests of the project's triggers.
+func shippedTriggers(t *testing.T) string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(testkit.Root(t), "triggers", "*.yaml"))
 	if err != nil || len(paths) == 0 {

@@ -48,7 +48,7 @@ func readFile(t *testing.T, path ...string) string {
 	return string(content)
 }
 
-// shippedWith are the shipped triggers with another Broker than the one beside them.
+// shippedWith are the shipped triggers with a Broker.
 func shippedWith(t *testing.T, broker string) fstest.MapFS {
 	t.Helper()
 	files, err := filepath.Glob("../../../triggers/*.yaml")
@@ -57,9 +57,7 @@ func shippedWith(t *testing.T, broker string) fstest.MapFS {
 	}
 	all := fstest.MapFS{"the-broker.yaml": &fstest.MapFile{Data: []byte(broker)}}
 	for _, file := range files {
-		if filepath.Base(file) != "broker.yaml" {
-			all[filepath.Base(file)] = &fstest.MapFile{Data: []byte(readFile(t, file))}
-		}
+		all[filepath.Base(file)] = &fstest.MapFile{Data: []byte(readFile(t, file))}
 	}
 	return all
 }
