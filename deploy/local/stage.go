@@ -88,9 +88,6 @@ func setUp(ctx context.Context, c config) (_ *stage, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if s.names, err = functions.List(c.root); err != nil {
-		return nil, err
-	}
 	all, err := captures.Load(filepath.Join(c.root, "test", "captures"))
 	if err != nil {
 		return nil, err
@@ -101,6 +98,7 @@ func setUp(ctx context.Context, c config) (_ *stage, err error) {
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
+	s.names = slices.Sorted(slices.Values(s.set.Functions()))
 	// The functions are built while the cluster starts.
 	built := make(chan error, 1)
 	building, cancel := context.WithCancel(ctx)
