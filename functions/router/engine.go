@@ -3,39 +3,97 @@ package function
 import (
 	"context"
 	"errors"
-	"net/http"
+	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/riposte-dev/riposte/shared/response"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/riposte-dev/riposte/shared/serve"
+	"github.com/riposte-dev/riposte/triggers"
 )
 
-type output struct{}
+// engine delivers events.
+type engine struct {
+	settings output
+	log      *slog.Logger
+	metrics  *metrics
+	caller   caller
+	table    atomic.Pointer[table]
+	tasks    *tasks
+	// graveyard is what DEAD_LETTER_URL names; nil without it.
+	graveyard graveyard
+	// journal is nil without JOURNAL_URL.
+	journal *journal
+	// held is the size of the events whose deliveries go on, in bytes.
+	held atomic.Int64
 
-func (output) Validate() error { return nil }
+	mu           sync.Mutex
+	destinations map[string]*destination
 
-// report is what became of the events of one request.
-type report struct{}
-
-func (report) reply() serve.Reply { return serve.Reply{Status: http.StatusNoContent} }
-
-type engine struct{}
-
-func newEngine(output, serve.Host) (*engine, error) { return &engine{}, nil }
-
-func (*engine) take(context.Context, []response.Event) (report, error) { return report{}, nil }
-
-// discard dead-letters what cannot be read as an event, as it came.
-func (*engine) discard(context.Context, []byte, error) error { return errors.New("not yet") }
-
-func (*engine) run(ctx context.Context) error { <-ctx.Done(); return nil }
-
-func (*engine) ready() error { return nil }
-
-func (*engine) patience() time.Duration { return time.Minute }
-
-func isCallback(serve.Request) bool { return false }
-
-func (*engine) callback(context.Context, serve.Request) (serve.Reply, error) {
-	return serve.Reply{}, nil
+	changing   sync.Mutex
+	generation int
 }
+
+func newEngine(settings output, host serve.Host) (*engine, error) {
+	e := &engine{
+		settings: settings, log: host.Log, metrics: newMetrics(host.Metrics), caller: newCaller(),
+		tasks: newTasks(), destinations: map[string]*destination{},
+	}
+	var err error
+	if e.graveyard, err = e.newGraveyard(); err != nil {
+		return nil, err
+	}
+	if settings.JournalURL != "" {
+		if e.journal, err = newJournal(settings.journaling); err != nil {
+			return nil, err
+		}
+	}
+	if settings.Sink != "" {
+		t, err := e.sinkRoute()
+		e.table.Store(t)
+		return e, err
+	}
+	set, err := triggers.LoadDir(settings.Triggers)
+	if err != nil {
+		return nil, err
+	}
+	return e, e.use(set)
+}
+
+// use puts a generation of Triggers into effect. Deliveries that have begun end by the one they began with.
+func (e *engine) use(set *triggers.Set) error {
+	t, err := e.newTable(set)
+	if err != nil {
+		return err
+	}
+	e.table.Store(t)
+	e.metrics.triggers.Set(float64(len(set.Triggers())))
+	return nil
+}
+
+// run works until ctx ends, and then lets what has begun finish.
+func (e *engine) run(ctx context.Context) error {
+	group, beside := errgroup.WithContext(ctx)
+	if e.settings.Triggers != "" {
+		group.Go(func() error { return e.watch(beside) })
+	}
+	if e.journal != nil {
+		group.Go(func() error { return e.lookAfter(beside) })
+	}
+	group.Go(func() error { <-beside.Done(); return nil })
+	err := group.Wait()
+	e.tasks.drain(e.patience())
+	return err
+}
+
+// ready is nil until the router is told to stop.
+func (e *engine) ready() error {
+	if e.tasks.stopping() {
+		return errors.New("the router is stopping")
+	}
+	return nil
+}
+
+func (e *engine) patience() time.Duration { return e.settings.Timeout }

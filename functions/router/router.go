@@ -56,7 +56,7 @@ func newRouter(c Config, host serve.Host) (serve.Service, error) {
 	if r.nats, err = newNATSInput(c.natsConfig, host, r.engine.take, r.engine.discard); err != nil {
 		return nil, err
 	}
-	r.pubSub, r.sns = newPubSubInput(c.pubSubConfig), newSNSInput(c.snsConfig)
+	r.pubSub, r.sns = newPubSubInput(c.pubSubConfig), newSNSInput(c.snsConfig, host.Log)
 	if c.Auth == authOff {
 		host.Log.Warn("AUTH is off: whoever reaches the router can make functions act")
 	}

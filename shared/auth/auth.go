@@ -24,8 +24,12 @@ import (
 	"github.com/riposte-dev/riposte/shared/config"
 )
 
-// ErrUnauthenticated is a caller that shows no valid token and no valid signature: 401.
-var ErrUnauthenticated = errors.New("caller has no valid bearer token")
+var (
+	// ErrUnauthenticated is a caller that shows no valid token and no valid signature: 401.
+	ErrUnauthenticated = errors.New("caller is not authenticated")
+	// ErrUnreadable is a secret of ours that cannot be read: nobody can be authenticated until an operator acts.
+	ErrUnreadable = errors.New("secret for authentication is not usable")
+)
 
 // Tolerance is how far the time in a signature may be from ours.
 const Tolerance = 5 * time.Minute
@@ -46,28 +50,31 @@ type Secrets struct {
 	Key   config.Secret `env:"AUTH_HMAC_KEY" help:"Key of Standard Webhooks signatures (whsec_ and base64), instead of a token or beside it; several, one on a line, are all valid."`
 }
 
-// Validate checks what can be checked before the first request: that every key is one.
+// Validate checks what can be checked before the first request: that there are tokens, and that every key is one.
 func (s Secrets) Validate() error {
-	if !s.Key.IsSet() {
-		return nil
+	var tokens, keys error
+	if s.Token.IsSet() {
+		_, tokens = s.tokens()
 	}
-	_, err := s.keys()
-	return err
+	if s.Key.IsSet() {
+		_, keys = s.keys()
+	}
+	return errors.Join(tokens, keys)
 }
 
 // Enabled says whether a caller has to show anything.
 func (s Secrets) Enabled() bool { return s.Token.IsSet() || s.Key.IsSet() }
 
-// Check returns nil for a caller that may send, ErrUnauthenticated for one that may not, and any other error where a
-// secret cannot be read.
+// Check returns nil for a caller that may send, ErrUnauthenticated for one that may not, and ErrUnreadable where that
+// cannot be known.
 func (s Secrets) Check(header http.Header, body []byte, now time.Time) error {
 	if !s.Enabled() {
 		return nil
 	}
 	if s.Token.IsSet() {
-		tokens, err := lines(s.Token)
+		tokens, err := s.tokens()
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrUnreadable, err)
 		}
 		if bearer(header, tokens) {
 			return nil
@@ -76,7 +83,7 @@ func (s Secrets) Check(header http.Header, body []byte, now time.Time) error {
 	if s.Key.IsSet() {
 		keys, err := s.keys()
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrUnreadable, err)
 		}
 		if signed(header, body, keys, now) {
 			return nil
@@ -100,11 +107,12 @@ func bearer(header http.Header, tokens []string) bool {
 	return same == 1
 }
 
-// signed checks "v1,BASE64" signatures, of which a header may hold several with blanks between them.
+// signed checks "v1,BASE64" signatures, of which a header may hold several with blanks between them. An id with a dot is
+// refused: the dots between id, time and body are all that keeps these apart in what is signed.
 func signed(header http.Header, body []byte, keys [][]byte, now time.Time) bool {
 	id, stamp := header.Get(HeaderID), header.Get(HeaderTimestamp)
 	seconds, err := strconv.ParseInt(stamp, 10, 64)
-	if err != nil || id == "" || now.Sub(time.Unix(seconds, 0)).Abs() > Tolerance {
+	if err != nil || id == "" || strings.Contains(id, ".") || now.Sub(time.Unix(seconds, 0)).Abs() > Tolerance {
 		return false
 	}
 	for one := range strings.FieldsSeq(header.Get(HeaderSignature)) {
@@ -134,8 +142,10 @@ func digest(key []byte, id, stamp string, body []byte) []byte {
 	return mac.Sum(nil)
 }
 
+func (s Secrets) tokens() ([]string, error) { return lines("AUTH_TOKEN", s.Token) }
+
 func (s Secrets) keys() ([][]byte, error) {
-	texts, err := lines(s.Key)
+	texts, err := lines("AUTH_HMAC_KEY", s.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +161,7 @@ func (s Secrets) keys() ([][]byte, error) {
 }
 
 // lines are the values of a secret, without blank lines.
-func lines(s config.Secret) ([]string, error) {
+func lines(name string, s config.Secret) ([]string, error) {
 	text, err := s.Read()
 	if err != nil {
 		return nil, err
@@ -163,7 +173,7 @@ func lines(s config.Secret) ([]string, error) {
 		}
 	}
 	if len(values) == 0 {
-		return nil, errors.New("a secret for authentication holds nothing but blanks")
+		return nil, fmt.Errorf("%s holds nothing but blanks: want a value on each line", name)
 	}
 	return values, nil
 }

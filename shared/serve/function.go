@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -23,6 +24,9 @@ type Function struct {
 	err   error
 	app   application
 	pages http.Handler
+	// ownServer says that the program serves HTTP itself; certificates, that its callers must show one to send events.
+	ownServer    bool
+	certificates bool
 	// stop ends the work beside the requests, which is done when stopped is closed.
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -69,6 +73,9 @@ func (f *Function) load(ctx context.Context, environ map[string]string) error {
 	f.once.Do(func() {
 		f.metrics = newMetrics()
 		f.app, f.err = f.spec.build(environ, f.host)
+		if !f.ownServer {
+			f.err = errors.Join(f.err, notHere(environ))
+		}
 		if f.err != nil {
 			return
 		}

@@ -60,6 +60,11 @@ func (f *Function) serveEvent(w http.ResponseWriter, r *http.Request) {
 		f.refused(r.Context(), "method", wrongMethod(r.Method)).write(w)
 		return
 	}
+	verified := r.TLS != nil && len(r.TLS.VerifiedChains) > 0
+	if f.certificates && !verified {
+		f.refused(r.Context(), "unauthenticated", failure(errNoCertificate)).write(w)
+		return
+	}
 	var a answer
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	switch tooLarge := (*http.MaxBytesError)(nil); {
@@ -69,7 +74,7 @@ func (f *Function) serveEvent(w http.ResponseWriter, r *http.Request) {
 		a = f.refused(r.Context(), "invalid", refusal(http.StatusBadRequest, fmt.Errorf("read the body: %w", err)))
 	default:
 		a = f.app.exchange(r.Context(), Request{
-			Header: r.Header, Query: r.URL.Query(), Body: body, Verified: r.TLS != nil && len(r.TLS.VerifiedChains) > 0,
+			Header: r.Header, Query: r.URL.Query(), Body: body, Verified: verified,
 		})
 	}
 	a.write(w)

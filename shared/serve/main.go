@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,14 +23,16 @@ import (
 type hosting struct {
 	Port   int    `env:"PORT" envDefault:"8080" help:"TCP port to listen on, on all addresses."`
 	Listen string `env:"LISTEN_ADDRESS" help:"HOST:PORT to listen on instead of PORT; port 0 picks a free one."`
+	encryption
 }
 
-// Validate checks the port's range.
+// Validate checks the port's range and the files of TLS.
 func (h hosting) Validate() error {
+	err := h.encryption.Validate()
 	if h.Port < 0 || h.Port > 65535 {
-		return fmt.Errorf("PORT is %d: want 0 to 65535", h.Port)
+		err = errors.Join(fmt.Errorf("PORT is %d: want 0 to 65535", h.Port), err)
 	}
-	return nil
+	return err
 }
 
 // Main is the main of every function's binary: on Lambda where AWS_LAMBDA_RUNTIME_API is set, else an
@@ -37,11 +40,13 @@ func (h hosting) Validate() error {
 func Main(f *Function) {
 	f.arguments(os.Args[1:])
 	environ := config.Environ()
+	onLambda := environ["AWS_LAMBDA_RUNTIME_API"] != ""
+	f.ownServer = !onLambda
 	var host hosting
 	if err := errors.Join(f.Start(context.Background(), environ), config.Load(environ, &host)); err != nil {
 		fatal(f.spec.Name, err)
 	}
-	if os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" {
+	if onLambda {
 		lambda.Start(f.app.lambda)
 	}
 	if err := f.serve(host); err != nil {
@@ -91,8 +96,10 @@ func (f *Function) serve(host hosting) error {
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(f.log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	f.log.Info("listening", append([]any{"address", listener.Addr().String(), "response", f.name, "version", Version()}, f.app.about()...)...)
+	go func() { served <- f.listen(server, listener, host.encryption) }()
+	f.log.Info("listening", append([]any{
+		"address", listener.Addr().String(), "tls", host.about(), "response", f.name, "version", Version(),
+	}, f.app.about()...)...)
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
@@ -107,4 +114,16 @@ func (f *Function) serve(host hosting) error {
 	}
 	f.log.Info("stopped")
 	return nil
+}
+
+// listen serves by TLS where there are files for it.
+func (f *Function) listen(server *http.Server, listener net.Listener, files encryption) error {
+	if files.Certificate == "" {
+		return server.Serve(listener)
+	}
+	f.certificates = files.ClientCA != ""
+	server.TLSConfig = &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetConfigForClient: (&rotation{files: files, log: f.log}).forClient,
+	}
+	return server.ServeTLS(listener, "", "")
 }

@@ -68,6 +68,8 @@ func (s *service) exchange(ctx context.Context, r Request) answer {
 	switch {
 	case errors.Is(err, auth.ErrUnauthenticated):
 		return s.refused(ctx, "unauthenticated", failure(err))
+	case errors.Is(err, auth.ErrUnreadable):
+		return s.unreadableSecret(ctx, err)
 	case err != nil:
 		return s.refused(ctx, response.KindOf(err).String(), failure(err))
 	}

@@ -81,6 +81,7 @@ func TestServiceAnswers(t *testing.T) {
 		"queued":                {desk: desk{reply: serve.Reply{Status: 202}}, status: 202},
 		"malformed":             {desk: desk{err: response.InvalidError(errors.New("time is missing\nreally"))}, status: 400},
 		"nobody we know":        {desk: desk{err: fmt.Errorf("signature: %w", auth.ErrUnauthenticated)}, status: 401, header: "Www-Authenticate"},
+		"nobody can be known":   {desk: desk{err: fmt.Errorf("%w: read AUTH_TOKEN_FILE: open /secret", auth.ErrUnreadable)}, status: 422},
 		"never":                 {desk: desk{err: response.PermanentError(errors.New("no"))}, status: 422},
 		"later":                 {desk: desk{err: response.TransientError(errors.New("busy"), time.Second)}, status: 429, header: "Retry-After"},
 		"an error of its own":   {desk: desk{err: errors.New("hm")}, status: 500},
@@ -102,6 +103,9 @@ func TestServiceAnswers(t *testing.T) {
 				t.Errorf("answered %d %v, want %d with %s", w.Code, w.Header(), test.status, test.header)
 			}
 			body := w.Body.Bytes()
+			if bytes.Contains(body, []byte("/secret")) {
+				t.Errorf("the caller is told where our secrets are: %s", body)
+			}
 			if w.Code/100 == 2 && len(body) > 0 || w.Code/100 != 2 && (bytes.Count(body, []byte("\n")) != 1 || !bytes.HasSuffix(body, []byte("\n"))) {
 				t.Errorf("body is %q, want nothing on success and else one line", body)
 			}

@@ -1,0 +1,117 @@
+package function
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/riposte-dev/riposte/shared/falco"
+	"github.com/riposte-dev/riposte/shared/response"
+)
+
+// source is the CloudEvents source of every alert that leaves the router.
+const source = "/functions/router"
+
+// name makes the event that is matched and delivered. Identity and attributes come from the data, never from what the
+// sender wrote around it; the data stays byte for byte.
+func (e *engine) name(in response.Event) (event.Event, error) {
+	var out event.Event
+	var err error
+	switch in.Type {
+	case falco.TypeFalcosidekick, falco.TypeRiposte:
+		out, err = e.nameAlert(in.Data)
+	case response.TypeOutcome:
+		out, err = nameOutcome(in.Data)
+	default:
+		err = fmt.Errorf("event has type %q: want %s, %s or %s", in.Type, falco.TypeFalcosidekick, falco.TypeRiposte, response.TypeOutcome)
+	}
+	if err != nil {
+		return event.Event{}, response.InvalidError(err)
+	}
+	return out, nil
+}
+
+func (e *engine) nameAlert(data []byte) (event.Event, error) {
+	alert, err := falco.Decode(data)
+	if err != nil {
+		return event.Event{}, err
+	}
+	out := event.New()
+	out.SetType(falco.TypeRiposte)
+	out.SetSource(source)
+	out.SetID(alert.ID())
+	out.SetTime(alert.Time)
+	attributes := alert.Attributes()
+	maps.Copy(attributes, alert.RouterAttributes(e.settings.Cluster))
+	for name, value := range attributes {
+		out.SetExtension(name, value)
+	}
+	return carry(out, data)
+}
+
+func nameOutcome(data []byte) (event.Event, error) {
+	record, err := response.DecodeRecord(data)
+	if err != nil {
+		return event.Event{}, err
+	}
+	if record.ID == "" {
+		return event.Event{}, errors.New("outcome has no id")
+	}
+	out, err := record.Event()
+	if err != nil {
+		return event.Event{}, err
+	}
+	return carry(out, data)
+}
+
+// carry gives an event its data as it came.
+func carry(out event.Event, data []byte) (event.Event, error) {
+	out.SetDataContentType(event.ApplicationJSON)
+	out.DataEncoded, out.DataBase64 = data, false
+	if err := out.Validate(); err != nil {
+		return event.Event{}, fmt.Errorf("event cannot be named: %w", err)
+	}
+	return out, nil
+}
+
+// withExtensions is the event with more attributes. The data is shared, the attributes are not.
+func withExtensions[V any](e event.Event, more map[string]V) event.Event {
+	e.Context = e.Context.Clone()
+	for name, value := range more {
+		e.SetExtension(name, value)
+	}
+	return e
+}
+
+// structured is the event as one JSON object. The data stands in it byte for byte: as it is if it is a JSON value, else
+// in base64. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
+func structured(e event.Event) ([]byte, error) {
+	data := e.DataEncoded
+	e.DataEncoded, e.DataBase64 = nil, false
+	attributes, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode the event: %w", err)
+	}
+	out := attributes[:len(attributes)-1]
+	if e.DataMediaType() == event.ApplicationJSON && isJSONValue(data) {
+		return append(append(append(out, `,"data":`...), data...), '}'), nil
+	}
+	encoded, err := json.Marshal(data) // Bytes are base64 in JSON.
+	if err != nil {
+		return nil, fmt.Errorf("encode the data: %w", err)
+	}
+	return append(append(append(out, `,"data_base64":`...), encoded...), '}'), nil
+}
+
+// isJSONValue says whether a reader of JSON gets back just these bytes: none drops the blanks inside of a value, all
+// drop those around it.
+func isJSONValue(data []byte) bool {
+	if len(data) == 0 || !json.Valid(data) {
+		return false
+	}
+	blank := func(b byte) bool { return b == ' ' || b == '\t' || b == '\n' || b == '\r' }
+	return !blank(data[0]) && !blank(data[len(data)-1])
+}

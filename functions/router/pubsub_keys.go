@@ -1,0 +1,85 @@
+package function
+
+import (
+	"context"
+	"crypto"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v3"
+
+	"github.com/riposte-dev/riposte/shared/response"
+)
+
+const (
+	// keysAge is how long keys are used without asking whether they still are. Google changes its keys about weekly.
+	keysAge = time.Hour
+	// keysPause is how long nothing is asked after an answer, so that a stranger with made-up tokens cannot make us ask.
+	keysPause = time.Minute
+	// failurePause is how long nothing is asked after a failure, so that many who wait do not ask one after the other.
+	failurePause = 2 * time.Second
+)
+
+// keySet holds the keys of an issuer, fetched when a token needs them.
+type keySet struct {
+	send    sender
+	address string
+	now     func() time.Time
+
+	mu      sync.Mutex
+	keys    []jose.JSONWebKey
+	fetched time.Time
+	failure error
+	failed  time.Time
+}
+
+// forToken are the keys a token may be signed with, none for one that is no token. Where they cannot be had the error
+// is transient: the token may be good.
+func (k *keySet) forToken(ctx context.Context, token string) ([]crypto.PublicKey, error) {
+	signed, err := jose.ParseSigned(token)
+	if err != nil || len(signed.Signatures) != 1 {
+		return nil, unproven{errors.New("token of Pub/Sub is no token with one signature")}
+	}
+	id := signed.Signatures[0].Header.KeyID
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	age := k.now().Sub(k.fetched)
+	found := k.find(id)
+	if age < keysPause || len(found) > 0 && age < keysAge {
+		return found, nil
+	}
+	if k.failure == nil || k.now().Sub(k.failed) > failurePause {
+		k.failure, k.failed = k.fetch(ctx), k.now()
+	}
+	if err := k.failure; err != nil && len(found) == 0 {
+		return nil, err
+	}
+	return k.find(id), nil // Where the new ones cannot be had, the old are as good as they were.
+}
+
+func (k *keySet) find(id string) []crypto.PublicKey {
+	var found []crypto.PublicKey
+	for _, key := range k.keys {
+		if key.KeyID == id && key.IsPublic() {
+			found = append(found, key.Key)
+		}
+	}
+	return found
+}
+
+func (k *keySet) fetch(ctx context.Context) error {
+	// Others wait for it too: it does not end with the request that asked first.
+	text, err := download(context.WithoutCancel(ctx), k.send, k.address)
+	if err != nil {
+		return response.TransientError(fmt.Errorf("keys of Google: %w", err), 0)
+	}
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(text, &set); err != nil {
+		return response.TransientError(fmt.Errorf("keys of Google are not readable: %w", err), 0)
+	}
+	k.keys, k.fetched = set.Keys, k.now()
+	return nil
+}

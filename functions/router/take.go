@@ -1,0 +1,136 @@
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/riposte-dev/riposte/shared/response"
+)
+
+// maxHeld is how many bytes of events may be under way. With more, senders are asked to come back: the router has a
+// small memory, and a sender that waits loses nothing.
+const maxHeld = 32 << 20
+
+// taken is an event on its way.
+type taken struct {
+	event  event.Event
+	routes []*route
+	tasks  []*task
+	match  time.Duration
+}
+
+// take delivers events to the functions whose Triggers want them. All are read before the first is delivered. Those of
+// a batch that cannot be read are the sender's to look after: the others are delivered, and the error names the first.
+func (e *engine) take(ctx context.Context, in []response.Event) (report, error) {
+	begin := time.Now()
+	if e.held.Load() >= maxHeld {
+		e.metrics.events.WithLabelValues("busy").Add(float64(len(in)))
+		return report{}, response.TransientError(fmt.Errorf("%d MiB of events are under way already", maxHeld>>20), time.Second)
+	}
+	events, invalid := e.match(ctx, in)
+	var all []*task
+	for i := range events {
+		t := &events[i]
+		for _, r := range t.routes {
+			t.tasks = append(t.tasks, e.start(ctx, &delivery{event: t.event, route: r}))
+		}
+		all = append(all, t.tasks...)
+	}
+	late := e.wait(ctx, all)
+	out, failed := report{}, late
+	for i := range events {
+		failed = errors.Join(failed, e.conclude(ctx, &events[i], &out, begin))
+	}
+	if failed != nil {
+		return out, response.TransientError(failed, 0)
+	}
+	return out, invalid
+}
+
+// match names the events and finds the ways they take.
+func (e *engine) match(ctx context.Context, in []response.Event) (events []taken, invalid error) {
+	table := e.table.Load()
+	wrong := 0
+	for i, one := range in {
+		begin := time.Now()
+		named, err := e.name(one)
+		if err != nil {
+			e.metrics.events.WithLabelValues("invalid").Inc()
+			if wrong++; wrong == 1 && len(in) > 1 {
+				err = fmt.Errorf("event %d of the batch: %w", i, err)
+			}
+			if wrong == 1 {
+				invalid = err
+			}
+			continue
+		}
+		if len(table.extensions) > 0 {
+			named = withExtensions(named, table.extensions)
+		}
+		t := taken{event: named, routes: table.selected(ctx, named), match: time.Since(begin)}
+		e.metrics.match.Observe(t.match.Seconds())
+		events = append(events, t)
+	}
+	return events, invalid
+}
+
+// wait returns when every task is safe. It is an error if that takes too long, or if the sender has gone; the tasks go
+// on then.
+func (e *engine) wait(ctx context.Context, all []*task) error {
+	timer := time.NewTimer(e.settings.Timeout)
+	defer timer.Stop()
+	for _, t := range all {
+		select {
+		case <-t.safe:
+		case <-ctx.Done():
+			return fmt.Errorf("sender is gone, the deliveries go on: %w", ctx.Err())
+		case <-timer.C:
+			return fmt.Errorf("no end of the deliveries after %s; they go on", e.settings.Timeout)
+		}
+	}
+	return nil
+}
+
+// conclude writes the one log line of an event.
+func (e *engine) conclude(ctx context.Context, in *taken, out *report, begin time.Time) error {
+	out.hops = append(out.hops, hop{name: "match", took: in.match})
+	fate, failed := "delivered", []error(nil)
+	if len(in.tasks) == 0 {
+		fate = "unmatched"
+	}
+	functions := make([]string, len(in.tasks))
+	for i, t := range in.tasks {
+		functions[i] = in.routes[i].function
+		select {
+		case <-t.safe:
+		default: // take says so.
+			fate = "failed"
+			continue
+		}
+		switch {
+		case t.queued:
+			out.queued, out.hops = true, append(out.hops, hop{name: functions[i], desc: "queued"})
+			if fate == "delivered" {
+				fate = "queued"
+			}
+		case t.result.err != nil:
+			fate, failed = "failed", append(failed, fmt.Errorf("%s: %w", functions[i], t.result.err))
+		}
+		out.hops = append(out.hops, t.result.hops...)
+	}
+	e.metrics.events.WithLabelValues(fate).Inc()
+	attrs := []slog.Attr{
+		slog.String("event_id", in.event.ID()), slog.String("type", in.event.Type()), slog.Any("functions", functions),
+		slog.String("result", fate), slog.Duration("duration", time.Since(begin)),
+	}
+	if rule, ok := in.event.Extensions()["rule"].(string); ok {
+		attrs = append(attrs, slog.String("rule", rule))
+	}
+	e.log.LogAttrs(ctx, slog.LevelInfo, "event", attrs...)
+	return errors.Join(failed...)
+}
