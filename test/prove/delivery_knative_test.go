@@ -57,7 +57,7 @@ func overKnative(p proof, e *testkit.Env) {
 
 	ctx, stop := context.WithTimeout(p.Context(), 4*time.Minute)
 	defer stop()
-	open(ctx, p, broker, l)
+	open(p, broker, l)
 	chaos, calm := context.WithCancel(ctx)
 	haunted := haunt(chaos, 3, slack)
 	accepted := sendAll(ctx, p, broker, falcosidekick("alert"), bodies)
@@ -93,9 +93,9 @@ func falcosidekick(id string) http.Header {
 }
 
 // open waits until the Broker delivers: a Trigger is ready a little before that.
-func open(ctx context.Context, p proof, broker string, l *ledger) {
+func open(p proof, broker string, l *ledger) {
 	bodies, ids, _ := crowdOf(p, 1)
-	testkit.Eventually(p.T, "the Broker delivers", func(context.Context) error {
+	testkit.Eventually(p.T, "the Broker delivers", func(ctx context.Context) error {
 		if err := persistently(ctx, broker, falcosidekick("probe"), bodies[0]); err != nil {
 			return err
 		}
