@@ -96,6 +96,7 @@ func (b *bench) Open(ctx context.Context, taps []doctor.Tap) error {
 	if err != nil || len(files) == 0 {
 		return errors.Join(err, errors.New("no shipped triggers"))
 	}
+	files = append(files, filepath.Join(brokers, "in-memory", "broker.yaml"))
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
