@@ -90,8 +90,8 @@ generated: build
 	go run ./test/generate --check
 
 .PHONY: fuzz
-fuzz: ## Fuzz the decoder, the HTTP host, WHEN and the Slack message for FUZZ_TIME each.
-	@for target in $$(grep -rlE '^func Fuzz' --include=*_test.go shared functions triggers); do \
+fuzz: ## Fuzz what reads from strangers, each target for FUZZ_TIME.
+	@for target in $$(grep -rlE '^func Fuzz' --include=*_test.go shared functions triggers deploy/local); do \
 		for name in $$(grep -oE '^func Fuzz[A-Za-z0-9_]+' $$target | cut -d' ' -f2); do \
 			echo "fuzz $$(dirname $$target) $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzzminimizetime 10x -fuzztime $(or $(FUZZ_TIME),30s) ./$$(dirname $$target); done; done
 
@@ -121,7 +121,7 @@ clean: ## Remove what was built.
 
 .PHONY: help
 help: ## Show this help.
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 dist/tools/controlplane: test/cluster/controlplane/main.go test/cluster/controlplane/go.mod
 	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster

@@ -58,14 +58,11 @@ func withoutComments(text []byte) []byte {
 // line returns the line in the file of the field at path, or of the closest
 // field above it that is there.
 func (d *document) line(path string) int {
-	if d.root == nil {
-		var root yaml.Node
-		if err := yaml.Unmarshal(d.text, &root); err != nil || len(root.Content) == 0 {
-			return 0
-		}
-		d.root = root.Content[0]
+	node := d.node()
+	if node == nil {
+		return 0
 	}
-	node, line := d.root, d.root.Line
+	line := node.Line
 	for _, key := range keys(path) {
 		var at int
 		node, at = child(node, key)
@@ -75,6 +72,18 @@ func (d *document) line(path string) int {
 		line = at
 	}
 	return d.first + line - 1
+}
+
+// node returns the document as nodes with lines; nil if it cannot be parsed.
+func (d *document) node() *yaml.Node {
+	if d.root == nil {
+		var root yaml.Node
+		if err := yaml.Unmarshal(d.text, &root); err != nil || len(root.Content) == 0 {
+			return nil
+		}
+		d.root = root.Content[0]
+	}
+	return d.root
 }
 
 // child returns the node under key and the line of the key.

@@ -19,7 +19,8 @@ import (
 const apiVersion = "eventing.knative.dev/v1"
 
 // LoadDir reads the manifests in folders: the triggers', and that of a Broker if it has one of its own. Of several
-// folders, problems name files with their folder.
+// folders, problems name files with their folder. Folders without any Trigger are an error: so looks a volume that is
+// not mounted, and every event would be for nobody.
 func LoadDir(dirs ...string) (*Set, error) {
 	var all []source
 	for _, dir := range dirs {
@@ -38,7 +39,12 @@ func LoadDir(dirs ...string) (*Set, error) {
 			all = append(all, s)
 		}
 	}
-	return parse(all)
+	set, err := parse(all)
+	if err == nil && len(set.Triggers()) == 0 {
+		return nil, fmt.Errorf("read trigger manifests: there is no Trigger in %s: name the folder that has the manifests, and see that it is mounted",
+			strings.Join(dirs, ", "))
+	}
+	return set, err
 }
 
 // Load reads the manifests in fsys. A [*LoadError] lists everything that is wrong
@@ -110,10 +116,12 @@ type reporter struct {
 	count  int
 }
 
-func (r *reporter) add(field, message, cure string) {
+func (r *reporter) add(field, message, cure string) { r.addAt(r.doc.line(field), field, message, cure) }
+
+func (r *reporter) addAt(line int, field, message, cure string) {
 	r.count++
 	r.loader.problems = append(r.loader.problems, Problem{
-		File: r.doc.file, Line: r.doc.line(field), Document: r.doc.index,
+		File: r.doc.file, Line: line, Document: r.doc.index,
 		Object: r.object, Field: field, Message: message, Cure: cure,
 	})
 }
@@ -138,15 +146,17 @@ func (l *loader) read(doc *document) {
 	r := &reporter{loader: l, doc: doc}
 	raw, err := yaml.YAMLToJSONStrict(doc.text)
 	if err != nil {
-		r.add("", "not valid YAML: "+oneLine(err), "correct the indentation and the quotes")
+		line, message := doc.yamlError(err)
+		r.addAt(line, "", "not valid YAML: "+message, "correct the indentation and the quotes")
 		return
 	}
 	var meta struct {
 		metav1.TypeMeta   `json:",inline"`
 		metav1.ObjectMeta `json:"metadata"`
 	}
-	if err := yaml.Unmarshal(raw, &meta); err != nil {
-		r.add("", "not a Kubernetes object: "+oneLine(err), "start it with apiVersion, kind and metadata")
+	if err := json.UnmarshalCaseSensitivePreserveInts(raw, &meta); err != nil {
+		field, message := doc.typeError(err)
+		r.add(field, "not a Kubernetes object: "+message, "start it with apiVersion, kind and metadata")
 		return
 	}
 	r.object = strings.TrimSpace(strings.ToLower(meta.Kind) + " " + meta.Name)
@@ -157,6 +167,10 @@ func (l *loader) read(doc *document) {
 		}
 		r.add(field, fmt.Sprintf("%q %q is neither a Broker nor a Trigger", meta.APIVersion, meta.Kind),
 			fmt.Sprintf("write apiVersion %s and kind Trigger or Broker, or keep the object in another folder", apiVersion))
+		return
+	}
+	if line, message := doc.rest(); message != "" {
+		r.addAt(line, "", message, "put three dashes, and nothing else, on a line of their own between two objects")
 		return
 	}
 	if meta.Name == "" {
@@ -197,6 +211,10 @@ func (l *loader) readTrigger(r *reporter, raw []byte) {
 			"give each its own name")
 		return
 	}
+	if trigger.Namespace == "" {
+		r.add("metadata.namespace", "it is missing: kubectl takes whichever is set at the moment, and without one the function has no address",
+			"write the namespace of the Broker and the function, riposte for instance")
+	}
 	checkFilters(r, &trigger.Spec)
 	checkDelivery(r, "spec.delivery", trigger.Spec.Delivery)
 	if _, err := SubscriberURI(&trigger.Spec.Subscriber, trigger.Namespace); err != nil {
@@ -213,7 +231,8 @@ func (l *loader) readTrigger(r *reporter, raw []byte) {
 func decode(r *reporter, raw []byte, object any) bool {
 	strict, err := json.UnmarshalStrict(raw, object)
 	if err != nil {
-		r.add("", "cannot be read: "+oneLine(err), "give the field the type that Knative's reference says")
+		field, message := r.doc.typeError(err)
+		r.add(field, "cannot be read: "+message, "give the field the type that Knative's reference says")
 		return false
 	}
 	for _, err := range strict {

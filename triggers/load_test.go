@@ -63,6 +63,46 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
+// What no parser of one document sees has the line of the file too, in whichever document it stands.
+func TestLoadNamesTheLine(t *testing.T) {
+	good := func(name string) string {
+		return strings.Join([]string{
+			"apiVersion: eventing.knative.dev/v1", "kind: Trigger", "metadata: {name: " + name + ", namespace: riposte}", "spec:", "  broker: default",
+			"  subscriber: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: delete-pod}}",
+			"  filters:", "    - exact: {type: falco.rule.output.v1}", "",
+		}, "\n")
+	}
+	for name, tc := range map[string]struct {
+		content string
+		line    int
+	}{
+		"a tab":                       {"# a\n" + good("a") + "---\n" + strings.Replace(good("b"), "  broker", "\tbroker", 1), 15},
+		"a field twice":               {good("a") + "---\n" + good("b") + "  broker: other\n", 18},
+		"no object":                   {good("a") + "---\n\nhello\n", 11},
+		"the end of a document":       {good("a") + "...\n" + good("b"), 9},
+		"a separator with a tag":      {good("a") + "--- !x\n" + good("b"), 9},
+		"a separator with other text": {good("a") + "--- b\n" + good("b"), 10},
+		"an object beside a separator": {
+			"--- {apiVersion: eventing.knative.dev/v1, kind: Trigger, metadata: {name: a}}\n" + good("b"), 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := triggers.Load(fstest.MapFS{"bad.yaml": {Data: []byte(tc.content)}})
+			var failure *triggers.LoadError
+			if !errors.As(err, &failure) || len(failure.Problems) != 1 {
+				t.Fatalf("got %v, want one problem", err)
+			}
+			if p := failure.Problems[0]; p.Line != tc.line || p.Message == "" || p.Cure == "" {
+				t.Errorf("line %d: %v, want line %d", p.Line, p, tc.line)
+			}
+		})
+	}
+	ended := good("a") + "...\n# The end.\n---\n" + good("b")
+	if set, err := triggers.Load(fstest.MapFS{"good.yaml": {Data: []byte(ended)}}); err != nil || len(set.Triggers()) != 2 {
+		t.Errorf("two documents that end with dots: %v", err)
+	}
+}
+
 func TestLoadReportsEveryFile(t *testing.T) {
 	_, err := triggers.Load(os.DirFS("testdata/bad"))
 	var failure *triggers.LoadError
@@ -112,6 +152,9 @@ func TestLoadDirNamesWhatIsMissing(t *testing.T) {
 	}
 	if _, err := triggers.LoadDir("README.md"); err == nil {
 		t.Error("a file was loaded as a folder")
+	}
+	if _, err := triggers.LoadDir("../deploy/knative/brokers/in-memory"); err == nil || !strings.Contains(err.Error(), "in-memory") {
+		t.Errorf("a folder without any Trigger: %v, want an error that names it", err)
 	}
 }
 

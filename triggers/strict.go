@@ -150,6 +150,9 @@ func (w *filterWalker) condition(path, text string, known set) {
 	for _, name := range c.unknown {
 		w.r.add(path, "there is no function "+name+", so the expression never matches", "use one of CESQL's own")
 	}
+	for _, t := range c.traps {
+		w.r.add(path, t.message, t.cure)
+	}
 	if c.result != cesql.BooleanType && len(c.unknown) == 0 {
 		w.r.add(path, "the expression is not a condition: Knative's broker panics on every event", "compare it with something: "+text+" = '...'")
 	}
@@ -158,9 +161,9 @@ func (w *filterWalker) condition(path, text string, known set) {
 			w.routerOnly(path, name)
 		}
 	}
-	for _, name := range c.used.without(known.union(c.asked)) {
+	for _, name := range c.unsure.without(known) {
 		w.r.add(path, fmt.Sprintf("an event without the attribute %s makes the expression an error, which is no match, even under NOT", name),
-			fmt.Sprintf("add EXISTS %s AND ..., or NOT EXISTS %s OR ...", name, name))
+			fmt.Sprintf("put EXISTS %s AND, or NOT EXISTS %s OR, before it", name, name))
 	}
 }
 

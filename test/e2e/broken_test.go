@@ -17,7 +17,7 @@ import (
 // what they say: they send events to every function, call a function with its own outcome, make
 // the Broker's filter panic. Only our loader refuses them.
 var accepted = []string{
-	"call-each-other", "calls-itself", "cesql-missing-attribute", "cesql-not-boolean",
+	"call-each-other", "calls-itself", "cesql-missing-attribute", "cesql-not-boolean", "cesql-traps",
 	"empty-exact-value", "empty-filter", "empty-list", "empty-map", "empty-prefix-value", "empty-suffix-value",
 	"filter-and-filters", "legacy-any-value", "no-filter", "no-filters", "not-missing-attribute",
 	"other-broker", "priority-in-small-letters", "retry-without-pause", "twice",

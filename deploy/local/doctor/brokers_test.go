@@ -72,7 +72,7 @@ func TestBrokerClasses(t *testing.T) {
 	} {
 		t.Run(class, func(t *testing.T) {
 			folder := filepath.Join(brokers, class, c.folder)
-			set, err := triggers.LoadDir(folder)
+			set, err := triggers.Load(os.DirFS(folder))
 			if err != nil || len(set.Brokers()) != 1 {
 				t.Fatalf("loaded %v: %v", set, err)
 			}

@@ -154,7 +154,11 @@ func (r *running) send(ctx context.Context) bool {
 	answer, err := r.Entry.post(ctx, r.alert)
 	took := r.Now().Sub(r.report.Sent)
 	if err != nil {
-		r.report.fail(HopEntry, took, err, r.Entry.look(err))
+		look := r.Entry.look(err)
+		if errors.Is(err, errTimeout) {
+			err = fmt.Errorf("no answer within %s", r.Timeout)
+		}
+		r.report.fail(HopEntry, took, err, look)
 		return false
 	}
 	r.report.pass(HopEntry, took, fmt.Sprintf("%s answered %d", r.Entry.Kind, answer.status))

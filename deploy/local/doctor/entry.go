@@ -138,7 +138,11 @@ func (e Entry) cloudEvent(ctx context.Context, alert falco.Alert) (*http.Request
 // look says what to look at where the entry did not take the alert.
 func (e Entry) look(err error) string {
 	var status *outbound.StatusError
-	if !errors.As(err, &status) {
+	switch {
+	case errors.Is(err, errTimeout) && e.Kind == Router:
+		return fmt.Sprintf("whether router can be reached from here at %s and, if so, which function holds it up: it answers when all deliveries "+
+			"are done, retries and dead letters too, or with 500 after its RESPONSE_TIMEOUT; -timeout waits longer", e.URL.Redacted())
+	case !errors.As(err, &status):
 		return fmt.Sprintf("whether %s runs and can be reached from here at %s", e.Kind, e.URL.Redacted())
 	}
 	switch {

@@ -131,3 +131,27 @@ func TestRouter(t *testing.T) {
 		})
 	}
 }
+
+// A router waits for its functions: one that says nothing yet can be reached all the same.
+func TestRouterThatWaits(t *testing.T) {
+	gone := make(chan struct{})
+	entry := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // Until then the server does not notice who goes.
+		select {
+		case <-r.Context().Done():
+		case <-gone:
+		}
+	})
+	defer close(gone)
+	report, err := doctor.Run(t.Context(), doctor.Options{
+		Entry:    doctor.Entry{URL: parse(t, entry), Kind: doctor.Router},
+		Function: "delete-pod", Namespace: "riposte", Priority: falco.Notice, Timeout: 100 * time.Millisecond, Ready: patience, Now: time.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := report.Failed()
+	if failed == nil || failed.Name != doctor.HopEntry || failed.Detail != "no answer within 100ms" || !strings.Contains(failed.Look, "-timeout") {
+		t.Errorf("got %+v, want that there was no answer in time and how to wait longer", failed)
+	}
+}

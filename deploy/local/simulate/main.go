@@ -191,11 +191,5 @@ func load(dir string) (*triggers.Set, error) {
 		}
 		return nil, fmt.Errorf("the triggers are refused:\n%w", failure)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if len(set.Triggers()) == 0 {
-		return nil, fmt.Errorf("-triggers is %q: there is no Trigger in the folder", dir)
-	}
-	return set, nil
+	return set, err
 }
