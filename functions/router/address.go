@@ -28,6 +28,11 @@ func webAddress(text string) (*apis.URL, error) {
 	return (*apis.URL)(u), nil
 }
 
+var beforeHost = regexp.MustCompile(`//[^/]*@`)
+
+// shown is an address as an error quotes it: without the user name and password that some write into it.
+func shown(address string) string { return beforeHost.ReplaceAllString(address, "//...@") }
+
 // checkTemplate checks FUNCTION_URL as far as it can be without a function.
 func checkTemplate(template string) error {
 	if template == "" {

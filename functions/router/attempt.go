@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -43,9 +45,13 @@ type answer struct {
 	reply *event.Event
 }
 
-// call sends the event once.
-func (c caller) call(ctx context.Context, e event.Event, to duckv1.Addressable, timeout time.Duration, header http.Header) answer {
-	var a answer
+// call sends the event once. A panic of the dispatcher is a failed attempt.
+func (c caller) call(ctx context.Context, e event.Event, to duckv1.Addressable, timeout time.Duration, header http.Header) (a answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			a = answer{err: fmt.Errorf("the call panicked: %v", p)}
+		}
+	}()
 	once := kncloudevents.NoRetries()
 	once.RequestTimeout = timeout
 	once.CheckRetry = func(_ context.Context, r *http.Response, err error) (bool, error) {
@@ -105,5 +111,29 @@ func replied(ctx context.Context, header http.Header, body []byte) (_ *event.Eve
 	if err := e.Validate(); err != nil {
 		return nil, fmt.Errorf("event is not valid: %w", err)
 	}
-	return e, nil
+	return e, carriable(ctx, *e)
+}
+
+// maxHeaders bounds the attributes of an answer, in bytes: a function takes 64 KiB of headers.
+const maxHeaders = 32 << 10
+
+// carriable is nil if the attributes fit into headers. Others could be neither delivered nor dead-lettered, for ever.
+func carriable(ctx context.Context, e event.Event) error {
+	r := &http.Request{Header: http.Header{}}
+	if err := cehttp.WriteRequest(ctx, binding.ToMessage(&e), r); err != nil {
+		return err
+	}
+	size := 0
+	for name, values := range r.Header {
+		for _, value := range values {
+			size += len(name) + len(value)
+			if strings.ContainsFunc(value, unicode.IsControl) {
+				return fmt.Errorf("event has the attribute %s %.80q: want no control characters", name, value)
+			}
+		}
+	}
+	if size > maxHeaders {
+		return fmt.Errorf("event has attributes of %d bytes: want %d or fewer", size, maxHeaders)
+	}
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -12,12 +11,15 @@ import (
 // why the attempts ended before their time.
 func (e *engine) attempt(t *task, d *delivery) (answer, error) {
 	r := d.route
-	if !d.placed && !r.enter() {
-		a := answer{}
-		a.fail(http.StatusServiceUnavailable, fmt.Sprintf("%d deliveries to %s are under way already (FUNCTION_CONCURRENCY and FUNCTION_QUEUE)", r.places, r.function))
-		return a, nil
+	if !d.placed {
+		if err := r.enter(d.size()); err != nil {
+			a := answer{}
+			a.fail(http.StatusServiceUnavailable, fmt.Sprintf("%s: %v", r.function, err))
+			return a, nil
+		}
 	}
-	defer r.leave()
+	d.placed = false
+	defer r.leave(d.size())
 	for {
 		if d.last.err != nil {
 			if !r.policy.again(t.calls, d.attempts, d.last) {
@@ -95,12 +97,11 @@ func (e *engine) callOnce(t *task, d *delivery) (answer, error) {
 func (e *engine) header(t *task, d *delivery) (http.Header, error) {
 	header := http.Header{}
 	if e.settings.FunctionToken.IsSet() {
-		token, err := e.settings.FunctionToken.Read()
+		tokens, err := e.settings.FunctionToken.Lines()
 		if err != nil {
 			return nil, err
 		}
-		token, _, _ = strings.Cut(token, "\n")
-		header.Set("Authorization", "Bearer "+strings.TrimSpace(token))
+		header.Set("Authorization", "Bearer "+tokens[0])
 	}
 	if e.isAsync(d.route) {
 		if t.record == nil {

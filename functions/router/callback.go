@@ -47,14 +47,14 @@ func (e *engine) settle(ctx context.Context, key string, attempt int, a answer) 
 	}
 	in, err := e.awaited(ctx, key, attempt, a)
 	if err != nil {
-		e.tasks.end(t, result{})
+		e.tasks.end(t, result{err: err}) // Who sent the event again meanwhile has to do so once more.
 		return e.late(err)
 	}
 	d := in.delivery(e.table.Load())
 	t.record = &record{key: key}
 	if a.err == nil {
 		e.metrics.callbacks.WithLabelValues("success").Inc()
-		done := e.succeed(t, d, a)
+		done := e.safely(t, func() result { return e.succeed(t, d, a) })
 		e.tasks.end(t, done)
 		if done.err != nil {
 			return response.TransientError(done.err, 0)
@@ -66,7 +66,7 @@ func (e *engine) settle(ctx context.Context, key string, attempt int, a answer) 
 		d.last = a
 	}
 	e.save(t, d, d.last)
-	if d.placed = d.route.enterIfRoomy(); !d.placed { // The journal has it, and gives it back when there is room.
+	if d.placed = d.route.enterIfRoomy(d.size()); !d.placed { // The journal has it, and gives it back when there is room.
 		e.tasks.end(t, result{})
 		return nil
 	}
@@ -95,12 +95,13 @@ func (e *engine) own(ctx context.Context, key string, useless bool) (*task, erro
 
 // awaited is the copy of a delivery that the result is about, or errNotFound. The failure of an attempt that was given
 // up already changes nothing; a success always does.
-func (e *engine) awaited(ctx context.Context, key string, attempt int, a answer) (entry, error) {
+func (e *engine) awaited(ctx context.Context, key string, attempt int, a answer) (in entry, err error) {
+	defer e.survive(ctx, &err)
 	body, err := e.journal.read(ctx, nameOf(key))
 	if err != nil {
 		return entry{}, err
 	}
-	in, err := decodeEntry(body)
+	in, err = decodeEntry(body)
 	if err == nil && a.err != nil && (attempt != in.Attempts || in.Due.IsZero()) {
 		err = errNotFound
 	}

@@ -2,6 +2,8 @@ package function
 
 import (
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -141,6 +143,24 @@ func TestResultsNobodyWaitsFor(t *testing.T) {
 	}
 	if len(g.got("delete-pod")) != 1 {
 		t.Errorf("the function got %d calls", len(g.got("delete-pod")))
+	}
+}
+
+// A key that cannot be read is the operator's to hear of, not a stranger's.
+func TestKeyThatCannotBeRead(t *testing.T) {
+	g, dir := newGateway(t), t.TempDir()
+	g.function("delete-pod", answers(204, ""))
+	file := filepath.Join(t.TempDir(), "key-of-ours")
+	if err := os.WriteFile(file, []byte("a-key-of-24-characters-or-more"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := asynchronous(t, g, dir, []string{manifest("delete-pod", alerts, quick)}, "CALLBACK_KEY", "", "CALLBACK_KEY_FILE", file)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	s.URL += "/?delivery=" + token16 + token16 + "&attempt=1&signature=00"
+	if status, _, text := s.post(t, nil, "Authorization", ""); status/100 == 2 || strings.Contains(text, "key-of-ours") {
+		t.Errorf("answered %d %s", status, text)
 	}
 }
 

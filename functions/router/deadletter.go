@@ -23,8 +23,8 @@ const typeDiscarded = "dev.riposte.discarded.v1"
 
 // graveyard takes dead letters.
 type graveyard interface {
-	// take is one attempt.
-	take(ctx context.Context, e event.Event, function string) answer
+	// take is one attempt. What names the dead letter is the same in all, so that one that seemed to fail leaves no second.
+	take(ctx context.Context, e event.Event, function string, at time.Time) answer
 }
 
 // newGraveyard is what DEAD_LETTER_URL names; nil without it.
@@ -71,9 +71,9 @@ func (e *engine) bury(ctx context.Context, d *delivery, a answer) error {
 
 // lay tries a few times.
 func (e *engine) lay(ctx context.Context, to graveyard, dead event.Event, function string) error {
-	p := steady(5)
+	p, at := steady(5), time.Now()
 	for n := 1; ; n++ {
-		a := to.take(ctx, dead, function)
+		a := to.take(ctx, dead, function, at)
 		if a.err == nil {
 			return nil
 		}
@@ -122,7 +122,7 @@ type deadSink struct {
 	to     duckv1.Addressable
 }
 
-func (s *deadSink) take(ctx context.Context, dead event.Event, _ string) answer {
+func (s *deadSink) take(ctx context.Context, dead event.Event, _ string, _ time.Time) answer {
 	d := s.engine.destination(s.to.URL.String())
 	if err := d.acquire(ctx); err != nil {
 		return answer{err: err}
@@ -136,17 +136,16 @@ type deadStore struct{ *store }
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
-func (s *deadStore) take(ctx context.Context, dead event.Event, function string) answer {
+func (s *deadStore) take(ctx context.Context, dead event.Event, function string, at time.Time) answer {
 	body, err := structured(dead)
 	if err != nil {
 		return answer{err: err, status: http.StatusBadRequest}
 	}
-	now := time.Now().UTC()
 	safe := func(name string) string {
 		name = strings.Trim(notInNames.ReplaceAllString(name, "-"), ".-")
 		return name[:min(len(name), 64)]
 	}
-	name := now.Format("dead/2006/01/02/150405.000000000") + "-" + safe(function) + "-" + safe(dead.ID()) + ".json"
+	name := at.UTC().Format("dead/2006/01/02/150405.000000000") + "-" + safe(function) + "-" + safe(dead.ID()) + ".json"
 	if err := s.write(ctx, name, body); err != nil {
 		return answer{err: err}
 	}

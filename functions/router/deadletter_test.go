@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
@@ -69,6 +71,55 @@ func TestDeadLettersInAFolder(t *testing.T) {
 	}
 }
 
+// What every reader of JSON gives back as it was stands as it is, the rest in base64.
+func TestDataOfDeadLetters(t *testing.T) {
+	tests := map[string]bool{
+		`{"a": 1e40, "b":"\u00e9é"}`: true, `"x"`: true, "1": true,
+		"": false, "{": false, ` {}`: false, "{}\n": false, "{\"a\":\"\xff\"}": false, "\xef\xbb\xbf{}": false,
+	}
+	for data, asItIs := range tests {
+		e := event.New()
+		e.SetID("1")
+		e.SetType("x")
+		e.SetSource("/x")
+		e.SetDataContentType(event.ApplicationJSON)
+		e.DataEncoded = []byte(data)
+		text, err := structured(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back event.Event
+		if err := json.Unmarshal(text, &back); err != nil || string(back.Data()) != data || !utf8.Valid(text) {
+			t.Errorf("%q comes back as %q (%v)", data, back.Data(), err)
+		}
+		if got := strings.HasSuffix(string(text), `,"data":`+data+"}"); got != asItIs {
+			t.Errorf("%q stands as it is: %t, want %t", data, got, asItIs)
+		}
+	}
+}
+
+// The next attempt takes the place of one that seemed to fail.
+func TestDeadLetterIsOne(t *testing.T) {
+	dir := t.TempDir()
+	s, err := newStore("file://" + dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := event.New()
+	e.SetID("1")
+	e.SetType("x")
+	e.SetSource("/x")
+	at := time.Now()
+	for range 2 {
+		if a := (&deadStore{s}).take(t.Context(), e, "delete-pod", at); a.err != nil {
+			t.Fatal(a.err)
+		}
+	}
+	if found := files(t, dir); len(found) != 1 {
+		t.Errorf("the folder has %d files", len(found))
+	}
+}
+
 func TestNamesOfDeadLettersStayInTheFolder(t *testing.T) {
 	dir := t.TempDir()
 	s, err := newStore("file://" + dir)
@@ -81,7 +132,7 @@ func TestNamesOfDeadLettersStayInTheFolder(t *testing.T) {
 		e.SetType("x")
 		e.SetSource("/x")
 		e.DataEncoded = []byte("\xff\x00")
-		if a := (&deadStore{s}).take(t.Context(), e, "../"+id); a.err != nil {
+		if a := (&deadStore{s}).take(t.Context(), e, "../"+id, time.Now()); a.err != nil {
 			t.Errorf("%q: %v", id, a.err)
 		}
 	}

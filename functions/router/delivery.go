@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -29,13 +30,18 @@ type delivery struct {
 	placed bool
 }
 
-// key names the delivery: a repeat of the event has the same.
+// key names the delivery: a repeat of the event has the same. The data counts, since an id is not enough: the time of
+// some sources is in whole seconds, and who guesses an id must not be able to take an alert's place.
 func (d *delivery) key() string {
+	data := sha256.Sum256(d.event.DataEncoded)
 	sum := sha256.Sum256([]byte(strings.Join([]string{
-		d.event.Source(), d.event.ID(), d.event.Type(), d.route.trigger, strconv.Itoa(d.generation),
+		d.event.Source(), d.event.ID(), d.event.Type(), d.route.trigger, strconv.Itoa(d.generation), string(data[:]),
 	}, "\x00")))
 	return hex.EncodeToString(sum[:16])
 }
+
+// size is what counts of the delivery as memory.
+func (d *delivery) size() int64 { return int64(len(d.event.DataEncoded)) + overhead }
 
 // errHandedOver is no failure: a queue has the call and reports its result later.
 var errHandedOver = errors.New("handed over to a queue")
@@ -51,20 +57,36 @@ func (e *engine) start(ctx context.Context, d *delivery) *task {
 
 // carryOut brings a delivery to its end. r is its copy in the journal, if there is one already.
 func (e *engine) carryOut(t *task, d *delivery, r *record) {
-	size := int64(len(d.event.DataEncoded))
+	size := d.size()
 	e.held.Add(size)
 	defer e.held.Add(-size)
 	t.record = r
-	if e.journal != nil && r == nil {
-		var err error
-		if t.record, err = e.journal.add(t.calls, t.key, d); err != nil {
-			e.log.ErrorContext(t.calls, "journal does not take a delivery, so its sender waits", "function", d.route.function, "event_id", d.event.ID(), "error", err.Error())
-		}
+	done := e.safely(t, func() result {
+		e.enterJournal(t, d)
+		return e.deliver(t, d)
+	})
+	if d.placed { // It did not come to an attempt.
+		d.route.leave(size)
 	}
 	if t.record != nil {
-		e.tasks.keep(t)
+		t.record.close()
 	}
-	e.tasks.end(t, e.deliver(t, d))
+	e.tasks.end(t, done)
+}
+
+// safely makes a failed delivery of a panic. A router that died of one event would take others with it, and die again
+// when it takes up the copy.
+func (e *engine) safely(t *task, deliver func() result) (done result) {
+	defer e.survive(t.calls, &done.err)
+	return deliver()
+}
+
+// survive makes an error of a panic.
+func (e *engine) survive(ctx context.Context, err *error) {
+	if p := recover(); p != nil {
+		e.log.ErrorContext(ctx, "router panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		*err = fmt.Errorf("internal error: %v", p)
+	}
 }
 
 // deliver makes the attempts and looks after what comes of them.

@@ -5,12 +5,19 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/riposte-dev/riposte/shared/falco"
+	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/serve"
 )
 
 func TestFailingFunctions(t *testing.T) {
@@ -28,6 +35,8 @@ func TestFailingFunctions(t *testing.T) {
 		"one that is not there yet":                {[]http.HandlerFunc{answers(404, "starting"), answers(204, "")}, 2, "", ""},
 		"one that answers no event":                {[]http.HandlerFunc{answers(200, "<html>")}, 3, "502", "the received response body is not a CloudEvent: unknown Message encoding"},
 		"one that answers half an event":           {[]http.HandlerFunc{answers(200, "{}", "Ce-Specversion", "1.0", "Ce-Id", "1")}, 3, "502", "the received response body is not a CloudEvent: event is not valid: "},
+		"one that answers what no header has":      {[]http.HandlerFunc{answers(200, `{"specversion":"1.0","id":"1","source":"/s","type":"t","x":"a\nb"}`, "Content-Type", "application/cloudevents+json")}, 3, "502", "the received response body is not a CloudEvent: event has the attribute Ce-X"},
+		"one that answers more than headers have":  {[]http.HandlerFunc{answers(200, `{"specversion":"1.0","id":"1","source":"/s","type":"t","x":"`+strings.Repeat("a", 40_000)+`"}`, "Content-Type", "application/cloudevents+json")}, 3, "502", "the received response body is not a CloudEvent: event has attributes of 40"},
 		"one that answers without an end":          {[]http.HandlerFunc{answers(200, strings.Repeat("x", 2<<20))}, 3, "502", "the answer was cut off, or has more than 1048576 bytes"},
 		"one that sends elsewhere":                 {[]http.HandlerFunc{answers(307, "", "Location", "/function/label")}, 1, "307", "dispatch error: "},
 		"one that sends to a page":                 {[]http.HandlerFunc{answers(302, "", "Location", "/function/label")}, 1, "302", "dispatch error: "},
@@ -157,7 +166,7 @@ func TestSlowFunctionBesideFastOne(t *testing.T) {
 	if len(dead) != 1 || dead[0].header.Get("Ce-Knativeerrorcode") != "503" {
 		t.Fatalf("dead letters: %v", dead)
 	}
-	if why, _ := base64.StdEncoding.DecodeString(dead[0].header.Get("Ce-Knativeerrordata")); !strings.Contains(string(why), "5 deliveries to slow are under way already") {
+	if why, _ := base64.StdEncoding.DecodeString(dead[0].header.Get("Ce-Knativeerrordata")); !strings.Contains(string(why), "slow: 5 deliveries to it are under way already (FUNCTION_") {
 		t.Errorf("the dead letter says %q", why)
 	}
 	close(released)
@@ -216,6 +225,68 @@ func TestSenderHangsUp(t *testing.T) {
 	eventually(t, "the delivery ends", func() bool {
 		return s.metric(t, `riposte_router_deliveries_total{function="delete-pod",result="delivered"}`) != ""
 	})
+}
+
+// An id is no proof that two alerts are one: CloudTrail's times are in whole seconds, and ids can be guessed.
+func TestSameIDWithOtherData(t *testing.T) {
+	for name, settings := range map[string][]string{"in memory": nil, "with a journal": {"JOURNAL_URL", "file://" + t.TempDir()}} {
+		t.Run(name, func(t *testing.T) {
+			g := newGateway(t)
+			released := make(chan struct{})
+			g.function("delete-pod", hangsUntil(released))
+			s := routing(t, g, folder(t, manifest("delete-pod", alerts, quick)), settings...)
+			first := alertAt(t, 1)
+			second := []byte(strings.Replace(string(first), "cart-0", "cart-1", 1))
+			var group sync.WaitGroup
+			group.Go(func() { s.post(t, first) })
+			eventually(t, "the first is called for", func() bool { return len(g.got("delete-pod")) == 1 })
+			group.Go(func() { s.post(t, second) })
+			eventually(t, "the second is called for", func() bool { return len(g.got("delete-pod")) == 2 })
+			close(released)
+			group.Wait()
+			calls := g.got("delete-pod")
+			if calls[0].header.Get("Ce-Id") != calls[1].header.Get("Ce-Id") || string(calls[0].body) != string(first) || string(calls[1].body) != string(second) {
+				t.Errorf("the function got %s and %s", calls[0].body, calls[1].body)
+			}
+		})
+	}
+}
+
+// A panic, of a library for instance, fails the one delivery that it happened in.
+func TestPanics(t *testing.T) {
+	tests := map[string]struct {
+		breakIt func(*engine)
+		says    string
+	}{
+		"in the call":  {func(e *engine) { e.caller = caller{} }, "no attempt of 3 succeeded"},
+		"in matching":  {func(e *engine) { e.table.Load().set = nil }, "internal error"},
+		"on the way":   {func(e *engine) { e.table.Load().named["riposte/to-delete-pod"].destination = nil }, "internal error"},
+		"at the grave": {func(e *engine) { e.graveyard = &deadStore{} }, "internal error"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := newGateway(t)
+			g.function("delete-pod", answers(400, "no"))
+			e, err := newEngine(output{
+				Triggers: folder(t, manifest("delete-pod", alerts, quick)), FunctionURL: g.URL + "/function/{function}",
+				Concurrency: 1, Queue: 1, Timeout: 10 * time.Second,
+			}, serve.Host{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			test.breakIt(e)
+			for n := range 4 { // More than there are places.
+				_, err := e.take(t.Context(), []response.Event{{Type: falco.TypeFalcosidekick, Data: alertAt(t, n)}})
+				if err == nil || !strings.Contains(err.Error(), test.says) {
+					t.Errorf("the error is %v", err)
+				}
+			}
+			if held := e.held.Load(); held != 0 {
+				t.Errorf("%d bytes are held", held)
+			}
+			e.tasks.drain(time.Second) // Would not end with a task left.
+		})
+	}
 }
 
 func TestSenderWaitsNoLongerThanItIsTold(t *testing.T) {
@@ -324,20 +395,18 @@ func TestSinkWithItsOwnAuthority(t *testing.T) {
 	}
 }
 
+// Only what can be dead-lettered no more fills the router, so that senders are asked to come back.
 func TestTooMuchAtOnce(t *testing.T) {
 	g := newGateway(t)
 	released := make(chan struct{})
 	g.function("delete-pod", hangsUntil(released))
-	s := routing(t, g, folder(t, manifest("delete-pod", alerts, quick)))
+	g.function("dead", hangsUntil(released))
+	s := routing(t, g, folder(t, manifest("delete-pod", alerts, patient)))
 	var group sync.WaitGroup
-	large := strings.Repeat("x", 1<<20-1000)
-	for n := range maxHeld >> 20 {
-		group.Go(func() {
-			s.post(t, []byte(strings.Replace(string(alertAt(t, n)), "<x>", large, 1)))
-		})
-	}
-	for n := range 2 { // What is less than a MiB short.
-		group.Go(func() { s.post(t, []byte(strings.Replace(string(alertAt(t, 1000+n)), "<x>", large, 1))) })
+	const size = 50_000
+	large := strings.Repeat("x", size)
+	for n := range maxHeld / size {
+		group.Go(func() { s.post(t, []byte(strings.Replace(string(alertAt(t, n)), "<x>", large, 1))) })
 	}
 	eventually(t, "the router is full", func() bool {
 		status, header, _ := s.post(t, []byte("{}"))
@@ -346,6 +415,30 @@ func TestTooMuchAtOnce(t *testing.T) {
 	close(released)
 	group.Wait()
 	s.expect(t, 204, alertAt(t, 5000))
+}
+
+// A function that hangs fills its share of the memory with large events, not that of others.
+func TestSlowFunctionWithLargeEvents(t *testing.T) {
+	g := newGateway(t)
+	released := make(chan struct{})
+	g.function("slow", hangsUntil(released))
+	s := routing(t, g, folder(t, manifest("slow", alerts, patient), manifest("fast", alerts, quick)))
+	var group sync.WaitGroup
+	large := strings.Repeat("x", 1<<20-1000)
+	const many = maxHeld>>20 + 2
+	for n := range many {
+		group.Go(func() {
+			s.expect(t, 204, []byte(strings.Replace(string(alertAt(t, n)), "<x>", large, 1)))
+		})
+		eventually(t, "fast has it", func() bool { return len(g.got("fast")) == n+1 })
+	}
+	s.expect(t, 204, []byte(strings.Replace(string(alertAt(t, many)), "<x>", large, 1)))
+	close(released)
+	group.Wait()
+	dead := len(g.got("dead"))
+	if slow := len(g.got("slow")); slow < 10 || slow+dead != many+1 {
+		t.Errorf("slow got %d, the dead letter %d, of %d", slow, dead, many+1)
+	}
 }
 
 func TestManySendersAtOnce(t *testing.T) {

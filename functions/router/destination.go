@@ -2,7 +2,9 @@ package function
 
 import (
 	"context"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -13,37 +15,52 @@ import (
 type destination struct {
 	calls  *semaphore.Weighted
 	places int
+	// total is the size of all deliveries of the router.
+	total *atomic.Int64
 
-	mu    sync.Mutex
+	mu sync.Mutex
+	// taken are the deliveries that have a place, bytes their size.
 	taken int
+	bytes int64
 	// held is until when the destination asked to be left alone.
 	held time.Time
 }
 
-func newDestination(concurrency, queue int) *destination {
-	return &destination{calls: semaphore.NewWeighted(int64(concurrency)), places: concurrency + queue}
+func newDestination(concurrency, queue int, total *atomic.Int64) *destination {
+	return &destination{calls: semaphore.NewWeighted(int64(concurrency)), places: concurrency + queue, total: total}
 }
 
-// enter takes a place for a delivery from its first attempt to its last, if there is one.
-func (d *destination) enter() bool { return d.enterIf(d.places) }
-
-// enterIfRoomy takes a place if half of them are free: who can come later leaves the rest to who cannot.
-func (d *destination) enterIfRoomy() bool { return d.enterIf((d.places + 1) / 2) }
-
-func (d *destination) enterIf(fewerThan int) bool {
+// enter takes a place for a delivery from its first attempt to its last. The error says why there is none. A
+// destination may fill as much memory as it leaves free: half of it where it alone is slow, a third where two are. What
+// is left never gets nothing, so that another destination can still be reached.
+func (d *destination) enter(size int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.taken >= fewerThan {
+	switch {
+	case d.taken >= d.places:
+		return fmt.Errorf("%d deliveries to it are under way already (FUNCTION_CONCURRENCY and FUNCTION_QUEUE)", d.taken)
+	case d.taken > 0 && d.bytes+size > maxHeld-d.total.Load():
+		return fmt.Errorf("%d deliveries to it are under way already and have their share of the memory, %d KiB", d.taken, d.bytes>>10)
+	}
+	d.taken, d.bytes = d.taken+1, d.bytes+size
+	return nil
+}
+
+// enterIfRoomy takes a place if half of them are free: who can come later leaves the rest to who cannot.
+func (d *destination) enterIfRoomy(size int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.taken >= (d.places+1)/2 || (d.taken > 0 && 2*(d.bytes+size) > maxHeld-d.total.Load()) {
 		return false
 	}
-	d.taken++
+	d.taken, d.bytes = d.taken+1, d.bytes+size
 	return true
 }
 
-func (d *destination) leave() {
+func (d *destination) leave(size int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.taken--
+	d.taken, d.bytes = d.taken-1, d.bytes-size
 }
 
 // acquire waits for leave to call. Who has it must release it.

@@ -26,7 +26,7 @@ type engine struct {
 	graveyard graveyard
 	// journal is nil without JOURNAL_URL.
 	journal *journal
-	// held is the size of the events whose deliveries go on, in bytes.
+	// held is the size of the deliveries that go on, in bytes.
 	held atomic.Int64
 
 	mu           sync.Mutex
@@ -81,6 +81,7 @@ func (e *engine) run(ctx context.Context) error {
 	}
 	if e.journal != nil {
 		group.Go(func() error { return e.lookAfter(beside) })
+		group.Go(func() error { return e.stayAlive(beside) })
 	}
 	group.Go(func() error { <-beside.Done(); return nil })
 	err := group.Wait()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -79,7 +80,7 @@ func (in entry) delivery(t *table) *delivery {
 		d.last = answer{status: in.Failed.Status, body: in.Failed.Body, err: errors.New(in.Failed.Error)}
 	}
 	if d.route == nil {
-		d.route = &route{function: in.Function, trigger: in.Trigger, to: duckv1.Addressable{URL: parsed(in.Address)}, policy: steady(0), destination: newDestination(1, 1)}
+		d.route = &route{function: in.Function, trigger: in.Trigger, to: duckv1.Addressable{URL: parsed(in.Address)}, policy: steady(0), destination: newDestination(1, 1, &atomic.Int64{})}
 		if in.DeadLetter != "" {
 			d.route.deadLetter = &duckv1.Addressable{URL: parsed(in.DeadLetter)}
 		}

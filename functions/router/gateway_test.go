@@ -198,6 +198,8 @@ const (
 	done   = "dev.riposte.response.v1"
 	// quick is a policy that a test can wait for, of three attempts.
 	quick = "retry: 2, backoffPolicy: exponential, backoffDelay: PT0.1S, timeout: PT10S"
+	// patient is one of a single attempt that outlasts a test.
+	patient = "retry: 0, timeout: PT2M"
 )
 
 // folder writes manifests where a router finds them.

@@ -47,3 +47,30 @@ func download(ctx context.Context, send sender, address string) ([]byte, error) 
 	}
 	return body, nil
 }
+
+// gate lets few through at a time. Those who wait keep their requests in memory, and strangers are among them: so few
+// wait either, and the others are asked to come again.
+type gate struct{ inside, waiting chan struct{} }
+
+// maxWaiting is how many wait at a gate.
+const maxWaiting = 16
+
+func newGate(places int) *gate {
+	return &gate{inside: make(chan struct{}, places), waiting: make(chan struct{}, maxWaiting)}
+}
+
+// enter waits for a place, which leave gives back. The error is transient.
+func (g *gate) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case g.waiting <- struct{}{}:
+		defer func() { <-g.waiting }()
+	default:
+		return nil, response.TransientError(fmt.Errorf("%d requests wait for it already", maxWaiting), time.Second)
+	}
+	select {
+	case g.inside <- struct{}{}:
+		return func() { <-g.inside }, nil
+	case <-ctx.Done():
+		return nil, response.TransientError(ctx.Err(), 0)
+	}
+}

@@ -21,7 +21,7 @@ func (j journaling) Validate() error {
 		return fmt.Errorf("JOURNAL_TAKEOVER is %q: want 100ms to 1h", j.Takeover)
 	}
 	if j.JournalURL != "" && !isStoreURL(j.JournalURL) {
-		return fmt.Errorf("JOURNAL_URL is %q: want file:///FOLDER or s3://BUCKET/PREFIX?region=REGION", j.JournalURL)
+		return fmt.Errorf("JOURNAL_URL is %q: want file:///FOLDER or s3://BUCKET/PREFIX?region=REGION", shown(j.JournalURL))
 	}
 	return checkStoreURL("JOURNAL_URL", j.JournalURL)
 }
@@ -95,12 +95,39 @@ func (j *journal) touch(ctx context.Context, r *record) error {
 	return j.write(ctx, nameOf(r.key), r.body)
 }
 
+// close lets this router write the copy no more: whoever goes on with the delivery has a record of its own.
+func (r *record) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gone = true
+}
+
 // drop removes a copy for good, even if the router is stopped meanwhile: what it is of is done.
 func (j *journal) drop(ctx context.Context, r *record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.gone = true
 	return j.remove(context.WithoutCancel(ctx), nameOf(r.key))
+}
+
+// enterJournal writes the copy of a delivery, or says to other routers that this one works on it now. Who sent the
+// event, and a router that stops, need not wait from then on.
+func (e *engine) enterJournal(t *task, d *delivery) {
+	if e.journal == nil {
+		return
+	}
+	var err error
+	if t.record == nil {
+		t.record, err = e.journal.add(t.calls, t.key, d)
+	} else {
+		err = e.journal.save(t.calls, t.record, d)
+	}
+	if err != nil {
+		e.log.ErrorContext(t.calls, "journal does not take a delivery, so its sender waits", "function", d.route.function, "event_id", d.event.ID(), "error", err.Error())
+	}
+	if t.record != nil {
+		e.tasks.keep(t)
+	}
 }
 
 // save writes what was tried so far, if there is a journal. Without this copy a router that takes the delivery up

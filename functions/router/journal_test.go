@@ -126,6 +126,64 @@ func TestStrangeThingsInTheJournal(t *testing.T) {
 	}
 }
 
+// Whoever took a Trigger away wants the function not to act, also where a queue had the call.
+func TestTriggerIsGone(t *testing.T) {
+	tests := map[string]func(*delivery){
+		"before an attempt": func(*delivery) {},
+		"while a queue had the call": func(d *delivery) {
+			d.attempts, d.due = 1, time.Now().Add(-time.Minute)
+		},
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			g, dir := newGateway(t), t.TempDir()
+			j, err := newJournal(journaling{JournalURL: "file://" + dir, Takeover: time.Minute})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := (&engine{}).name(response.Event{Type: falco.TypeFalcosidekick, Data: alertAt(t, 1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := &delivery{event: e, route: &route{function: "label", trigger: "riposte/to-label", to: duckv1.Addressable{URL: parsed(g.URL)}}}
+			change(d)
+			if _, err := j.add(t.Context(), d.key(), d); err != nil {
+				t.Fatal(err)
+			}
+			routing(t, g, folder(t, manifest("delete-pod", alerts, quick)), "JOURNAL_URL", "file://"+dir)
+			eventually(t, "the journal is empty", func() bool { return len(copies(t, dir)) == 0 })
+			if dead := g.got("dead"); len(dead) != 1 || dead[0].header.Get("Ce-Knativeerrorcode") != "410" {
+				t.Errorf("dead letters: %v", dead)
+			}
+		})
+	}
+}
+
+// A router that is done with a copy does not bring it back, however late its touch is.
+func TestTouchBringsNothingBack(t *testing.T) {
+	dir := t.TempDir()
+	j, err := newJournal(journaling{JournalURL: "file://" + dir, Takeover: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := (&engine{}).name(response.Event{Type: falco.TypeFalcosidekick, Data: alertAt(t, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &delivery{event: e, route: &route{function: "label", to: duckv1.Addressable{URL: parsed("http://label.example")}}}
+	r, err := j.add(t.Context(), d.key(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.close() // A queue has the call.
+	if err := j.drop(t.Context(), &record{key: d.key()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.touch(t.Context(), r); err != nil || len(copies(t, dir)) != 0 {
+		t.Errorf("the journal has %v (%v)", copies(t, dir), err)
+	}
+}
+
 // More copies than a function has places are taken up bit by bit, and none is dead-lettered for want of room.
 func TestManyCopiesAreTakenUp(t *testing.T) {
 	g, dir := newGateway(t), t.TempDir()

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -67,12 +70,21 @@ func nameOutcome(data []byte) (event.Event, error) {
 	return carry(out, data)
 }
 
-// carry gives an event its data as it came.
+// maxName bounds id, subject and source, in bytes: they travel in headers, as every attribute does.
+const maxName = 1 << 10
+
+// carry gives an event its data as it came. One whose attributes no header can carry is refused while its sender is
+// there to hear it: later neither a function nor a dead-letter sink could be told of it.
 func carry(out event.Event, data []byte) (event.Event, error) {
 	out.SetDataContentType(event.ApplicationJSON)
 	out.DataEncoded, out.DataBase64 = data, false
 	if err := out.Validate(); err != nil {
 		return event.Event{}, fmt.Errorf("event cannot be named: %w", err)
+	}
+	for name, value := range map[string]string{"id": out.ID(), "subject": out.Subject(), "source": out.Source()} {
+		if len(value) > maxName || strings.ContainsFunc(value, unicode.IsControl) {
+			return event.Event{}, fmt.Errorf("event has the %s %.80q: want %d bytes or fewer without control characters", name, value, maxName)
+		}
 	}
 	return out, nil
 }
@@ -107,9 +119,9 @@ func structured(e event.Event) ([]byte, error) {
 }
 
 // isJSONValue says whether a reader of JSON gets back just these bytes: none drops the blanks inside of a value, all
-// drop those around it.
+// drop those around it. Bytes that are no UTF-8, which package json takes, others refuse or replace.
 func isJSONValue(data []byte) bool {
-	if len(data) == 0 || !json.Valid(data) {
+	if len(data) == 0 || !json.Valid(data) || !utf8.Valid(data) {
 		return false
 	}
 	blank := func(b byte) bool { return b == ' ' || b == '\t' || b == '\n' || b == '\r' }

@@ -11,7 +11,7 @@ import (
 )
 
 type natsConfig struct {
-	URL          config.Secret `env:"NATS_URL" help:"Servers of NATS to take alerts from, such as nats://nats:4222 or tls://a:4222,tls://b:4222; a user name and a password may be part of it. Unset, NATS is not used."`
+	URL          config.Secret `env:"NATS_URL" help:"Servers of NATS to take alerts from, such as nats://nats:4222 or tls://a:4222,tls://b:4222; a user name and a password may be part of it. It needs DEAD_LETTER_URL. Unset, NATS is not used."`
 	Subject      string        `env:"NATS_SUBJECT" envDefault:"falco.>" help:"Subject to take; Falcosidekick publishes to falco.PRIORITY.RULE_SLUG."`
 	Stream       string        `env:"NATS_STREAM" help:"JetStream stream to take alerts from: a message is acknowledged when its alert is delivered, and comes again where it could not be. Unset, alerts come by core NATS, at most once: what is published while no router listens, and what a router holds when it is killed, is lost."`
 	CreateStream bool          `env:"NATS_STREAM_CREATE" envDefault:"true" help:"Create the stream if it does not exist: subjects of NATS_SUBJECT, on disk, one replica, messages kept for 72 hours. One that exists is never changed."`

@@ -36,13 +36,13 @@ func (o output) Validate() error {
 	case o.Triggers == "" && o.Sink == "":
 		add("TRIGGERS and K_SINK are not set: want one of them")
 	case o.Triggers != "" && o.Sink != "":
-		add("TRIGGERS is %q and K_SINK is %q: want one of them", o.Triggers, o.Sink)
+		add("TRIGGERS is %q and K_SINK is %q: want one of them", o.Triggers, shown(o.Sink))
 	case o.Sink != "":
 		if _, err := webAddress(o.Sink); err != nil {
-			add("K_SINK is %q: %w", o.Sink, err)
+			add("K_SINK is %q: %w", shown(o.Sink), err)
 		}
 		if o.FunctionURL != "" {
-			add("FUNCTION_URL is %q although K_SINK is set: want it with TRIGGERS", o.FunctionURL)
+			add("FUNCTION_URL is %q although K_SINK is set: want it with TRIGGERS", shown(o.FunctionURL))
 		}
 		if o.JournalURL != "" && o.DeadLetterURL == "" {
 			add("DEAD_LETTER_URL is not set: with K_SINK and JOURNAL_URL it must be, since nobody is left to tell that an event could not be delivered")
@@ -54,7 +54,7 @@ func (o output) Validate() error {
 		add("K_CE_OVERRIDES is %q: %w", o.Overrides, err)
 	}
 	if err := checkTemplate(o.FunctionURL); err != nil {
-		add("FUNCTION_URL is %q: %w", o.FunctionURL, err)
+		add("FUNCTION_URL is %q: %w", shown(o.FunctionURL), err)
 	}
 	for _, n := range []struct {
 		name       string
@@ -69,7 +69,7 @@ func (o output) Validate() error {
 	}
 	if o.DeadLetterURL != "" && !isStoreURL(o.DeadLetterURL) {
 		if _, err := webAddress(o.DeadLetterURL); err != nil {
-			add("DEAD_LETTER_URL is %q: %w, or a folder or bucket as file:///FOLDER or s3://BUCKET", o.DeadLetterURL, err)
+			add("DEAD_LETTER_URL is %q: %w, or a folder or bucket as file:///FOLDER or s3://BUCKET", shown(o.DeadLetterURL), err)
 		}
 	}
 	problems = append(problems, checkStoreURL("DEAD_LETTER_URL", o.DeadLetterURL), o.journaling.Validate(), o.validate(o.JournalURL != "", o.FunctionURL))

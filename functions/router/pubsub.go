@@ -46,7 +46,7 @@ type pubSubInput struct {
 }
 
 func newPubSubInput(c pubSubConfig) *pubSubInput {
-	return &pubSubInput{pubSubConfig: c, issuer: googleIssuer, keys: &keySet{send: outbound.NewClient(), address: googleKeys, now: time.Now}, now: time.Now}
+	return &pubSubInput{pubSubConfig: c, issuer: googleIssuer, keys: &keySet{send: outbound.NewClient(), address: googleKeys, now: time.Now, fetching: newGate(1)}, now: time.Now}
 }
 
 // push is the body of a push request.

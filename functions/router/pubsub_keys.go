@@ -28,10 +28,14 @@ type keySet struct {
 	send    sender
 	address string
 	now     func() time.Time
+	// fetching lets one ask. Those whose keys are known do not wait for what a stranger's made-up token asks for.
+	fetching *gate
 
 	mu      sync.Mutex
 	keys    []jose.JSONWebKey
 	fetched time.Time
+
+	// What came of the last time, for those who are let in by fetching.
 	failure error
 	failed  time.Time
 }
@@ -44,11 +48,16 @@ func (k *keySet) forToken(ctx context.Context, token string) ([]crypto.PublicKey
 		return nil, unproven{errors.New("token of Pub/Sub is no token with one signature")}
 	}
 	id := signed.Signatures[0].Header.KeyID
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	age := k.now().Sub(k.fetched)
-	found := k.find(id)
-	if age < keysPause || len(found) > 0 && age < keysAge {
+	if found, enough := k.known(id); enough {
+		return found, nil
+	}
+	leave, err := k.fetching.enter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("keys of Google: %w", err)
+	}
+	defer leave()
+	found, enough := k.known(id) // Another one may have asked.
+	if enough {
 		return found, nil
 	}
 	if k.failure == nil || k.now().Sub(k.failed) > failurePause {
@@ -57,7 +66,17 @@ func (k *keySet) forToken(ctx context.Context, token string) ([]crypto.PublicKey
 	if err := k.failure; err != nil && len(found) == 0 {
 		return nil, err
 	}
-	return k.find(id), nil // Where the new ones cannot be had, the old are as good as they were.
+	found, _ = k.known(id)
+	return found, nil // Where the new ones cannot be had, the old are as good as they were.
+}
+
+// known are the keys of this name, and whether to go by them without asking again.
+func (k *keySet) known(id string) (found []crypto.PublicKey, enough bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	age := k.now().Sub(k.fetched)
+	found = k.find(id)
+	return found, age < keysPause || len(found) > 0 && age < keysAge
 }
 
 func (k *keySet) find(id string) []crypto.PublicKey {
@@ -80,6 +99,8 @@ func (k *keySet) fetch(ctx context.Context) error {
 	if err := json.Unmarshal(text, &set); err != nil {
 		return response.TransientError(fmt.Errorf("keys of Google are not readable: %w", err), 0)
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.keys, k.fetched = set.Keys, k.now()
 	return nil
 }

@@ -215,6 +215,49 @@ func TestGooglesKeys(t *testing.T) {
 	expect("an error", push(one), "transient", 1)
 }
 
+// While a stranger's made-up token makes us ask Google, who takes its time, those whose keys are known go on.
+func TestKnownKeysDoNotWait(t *testing.T) {
+	g := newGoogle(t)
+	p := g.input(t)
+	now := time.Now()
+	p.keys.now = func() time.Time { return now }
+	good := pushes(t, "Bearer "+g.token(t, "one", nil), numbered(1), nil)
+	if _, err := p.open(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Minute)
+	h := held{g, make(chan struct{}), make(chan struct{})}
+	p.keys.send = h
+	other, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := pushes(t, "Bearer "+token(t, jose.SigningKey{Algorithm: jose.RS256, Key: other}, "two", nil), numbered(1), nil)
+	const strangers = 50
+	answers := make(chan error, strangers)
+	for range strangers {
+		go func() {
+			_, err := p.open(t.Context(), forged)
+			answers <- err
+		}()
+	}
+	<-h.asked
+	for range strangers - 1 - maxWaiting {
+		if err := <-answers; response.KindOf(err) != response.Transient {
+			t.Fatalf("one too many: %v", err)
+		}
+	}
+	if _, err := p.open(t.Context(), good); err != nil {
+		t.Errorf("a key we know: %v", err)
+	}
+	close(h.release)
+	for range 1 + maxWaiting { // Nobody asks again: a second request would find nobody who takes it.
+		if err := <-answers; verdict(err) != unauthenticated {
+			t.Errorf("a made-up token: %v", err)
+		}
+	}
+}
+
 func TestPushBodies(t *testing.T) {
 	g := newGoogle(t)
 	p := g.input(t)

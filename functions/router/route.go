@@ -129,7 +129,7 @@ func (e *engine) destination(address string) *destination {
 	defer e.mu.Unlock()
 	d := e.destinations[address]
 	if d == nil {
-		d = newDestination(e.settings.Concurrency, e.settings.Queue)
+		d = newDestination(e.settings.Concurrency, e.settings.Queue, &e.held)
 		e.destinations[address] = d
 	}
 	return d

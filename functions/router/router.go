@@ -31,7 +31,16 @@ type Config struct {
 
 // Validate checks what the settings mean together.
 func (c Config) Validate() error {
-	return errors.Join(c.access.Validate(), c.output.Validate(), c.natsConfig.Validate(), c.pubSubConfig.Validate(), c.snsConfig.Validate())
+	return errors.Join(c.access.Validate(), c.output.Validate(), c.natsConfig.Validate(), c.pubSubConfig.Validate(), c.snsConfig.Validate(), c.graves())
+}
+
+// graves refuses a router that takes from NATS and has nowhere to put what is no alert: such a message would come again
+// for ever, and with enough of them nothing else would.
+func (c Config) graves() error {
+	if c.URL.IsSet() && c.DeadLetterURL == "" {
+		return errors.New("DEAD_LETTER_URL is not set: want it with NATS_URL, since nobody is left to tell that a message is no alert")
+	}
+	return nil
 }
 
 // intake is where every input hands its events to. A nil error says that each is delivered, queued durably or

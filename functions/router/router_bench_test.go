@@ -17,13 +17,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/riposte-dev/riposte/shared/auth"
+	"github.com/riposte-dev/riposte/shared/config"
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/serve"
 )
 
-// benchEngine is an engine with that many Triggers, each for a rule of its own.
-func benchEngine(b *testing.B, triggers int, functionURL string) *engine {
+// benchRouter is a router with that many Triggers, each for a rule of its own. It writes its log, to nowhere.
+func benchRouter(b *testing.B, triggers int, functionURL string) *router {
 	b.Helper()
 	var manifests []string
 	for n := range triggers {
@@ -31,13 +33,18 @@ func benchEngine(b *testing.B, triggers int, functionURL string) *engine {
 	}
 	dir := b.TempDir()
 	rewrite(b, dir, manifests...)
-	e, err := newEngine(output{
-		Triggers: dir, FunctionURL: functionURL + "/{function}", Concurrency: 10, Queue: 100_000, Timeout: time.Minute,
-	}, serve.Host{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	s, err := newRouter(Config{
+		access: access{Auth: authRequired, Secrets: auth.Secrets{Token: config.NewSecret("AUTH_TOKEN", token16)}},
+		output: output{Triggers: dir, FunctionURL: functionURL + "/{function}", Concurrency: 10, Queue: 100_000, Timeout: time.Minute},
+	}, serve.Host{Log: slog.New(slog.NewJSONHandler(io.Discard, nil)), Metrics: prometheus.NewRegistry()}) //nolint:sloglint // Its lines cost what they cost.
 	if err != nil {
 		b.Fatal(err)
 	}
-	return e
+	r, ok := s.(*router)
+	if !ok {
+		b.Fatalf("the router is %T", s)
+	}
+	return r
 }
 
 // BenchmarkTake is an event by take() that no Trigger wants: reading, naming, matching, and the line in the log.
@@ -46,7 +53,7 @@ func BenchmarkTake(b *testing.B) {
 	for _, triggers := range []int{10, 1000} {
 		for name, rule := range map[string]string{"unwanted": "no such rule", "wanted": "rule 5"} {
 			b.Run(fmt.Sprintf("%s/%d-triggers", name, triggers), func(b *testing.B) {
-				e := benchEngine(b, triggers, "http://127.0.0.1:1")
+				e := benchRouter(b, triggers, "http://127.0.0.1:1").engine
 				in := []response.Event{{Type: falco.TypeFalcosidekick, Data: []byte(strings.ReplaceAll(string(alertAt(b, 1)), "Terminal shell in container", rule))}}
 				b.ReportAllocs()
 				for b.Loop() {
@@ -69,7 +76,7 @@ func BenchmarkTake(b *testing.B) {
 func BenchmarkJournal(b *testing.B) {
 	function := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	b.Cleanup(function.Close)
-	e := benchEngine(b, 10, function.URL)
+	e := benchRouter(b, 10, function.URL).engine
 	var err error
 	e.settings.JournalURL = "file://" + b.TempDir()
 	if e.journal, err = newJournal(journaling{JournalURL: e.settings.JournalURL, Takeover: time.Minute}); err != nil {
@@ -100,14 +107,13 @@ func BenchmarkThroughput(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e := benchEngine(b, 10, function.URL)
-	r := &router{engine: e}
+	r := benchRouter(b, 10, function.URL)
 	proxy := httputil.NewSingleHostReverseProxy(to)
 	proxy.Transport = &http.Transport{MaxIdleConnsPerHost: 100}
 	for name, handler := range map[string]http.Handler{
 		"router": http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 			text, _ := io.ReadAll(q.Body)
-			reply, err := r.enter(q.Context(), serve.Request{Header: q.Header, Body: text}, serve.Decode)
+			reply, err := r.Exchange(q.Context(), serve.Request{Header: q.Header, Query: q.URL.Query(), Body: text})
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
@@ -127,6 +133,7 @@ func BenchmarkThroughput(b *testing.B) {
 				for pb.Next() {
 					body := bytes.ReplaceAll(alertAt(b, int(n.Add(1))), []byte("Terminal shell in container"), []byte("rule 5"))
 					q, _ := http.NewRequestWithContext(b.Context(), http.MethodPost, server.URL, bytes.NewReader(body))
+					q.Header.Set("Authorization", "Bearer "+token16)
 					answer, err := client.Do(q)
 					if err != nil || answer.StatusCode != http.StatusNoContent {
 						b.Errorf("answered %v (%v)", answer, err)

@@ -1,6 +1,7 @@
 package function
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -82,6 +83,49 @@ func TestWhatIsNotTaken(t *testing.T) {
 	}
 	if len(g.got("delete-pod")) != 0 {
 		t.Errorf("the function was called %d times", len(g.got("delete-pod")))
+	}
+}
+
+// Names in an outcome travel in headers. One that no header carries could be neither delivered nor dead-lettered, and its
+// sender would be asked to send it for ever.
+func TestOutcomesThatNoHeaderCarries(t *testing.T) {
+	g := newGateway(t)
+	g.function("slack", answers(204, ""))
+	s := routing(t, g, folder(t, manifest("slack", done, quick, "    - not: {exact: {response: slack}}\n")))
+	outcome := func(id, response string, target map[string]string) []byte {
+		body, err := json.Marshal(map[string]any{
+			"id": id, "response": response, "outcome": "applied", "alert": json.RawMessage(alertAt(t, 1)), "target": target,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body
+	}
+	pod := map[string]string{"kind": "Pod", "namespace": "shop", "name": "cart-0"}
+	tests := map[string]struct {
+		body   []byte
+		status int
+	}{
+		"sound":                     {outcome("1", "x", pod), 204},
+		"a line break in the id":    {outcome("1\r\nCe-Type: dev.riposte.alert.v1", "x", pod), 400},
+		"a control character in it": {outcome("1\x00", "x", pod), 400},
+		"an id without an end":      {outcome(strings.Repeat("1", 100_000), "x", pod), 400},
+		"a line break in the name":  {outcome("2", "x", map[string]string{"kind": "Pod", "name": "a\nb"}), 400},
+		"a name without an end":     {outcome("3", "x", map[string]string{"kind": "Pod", "name": strings.Repeat("a", 100_000)}), 400},
+		"a response without one":    {outcome("4", strings.Repeat("x", 100_000), pod), 400},
+		"a line break in it":        {outcome("5", "x\ny", pod), 400},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			before := len(g.got("slack"))
+			s.expect(t, test.status, test.body, "Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/x", "Ce-Type", done)
+			if got := len(g.got("slack")) - before; (got == 1) != (test.status == 204) {
+				t.Errorf("the function got %d events", got)
+			}
+			if dead := g.got("dead"); len(dead) > 0 {
+				t.Errorf("dead letters: %d", len(dead))
+			}
+		})
 	}
 }
 

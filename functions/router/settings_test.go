@@ -62,3 +62,34 @@ func TestSettings(t *testing.T) {
 		})
 	}
 }
+
+// What some write into an address is not repeated in a log.
+func TestSettingsDoNotTellPasswords(t *testing.T) {
+	const address = "http://user:hunter2@host/{function}"
+	for name, environ := range map[string]map[string]string{
+		"K_SINK": {"K_SINK": address}, "K_SINK is": {"K_SINK": address, "TRIGGERS": "/t"},
+		"FUNCTION_URL":       {"TRIGGERS": "/t", "FUNCTION_URL": address},
+		"FUNCTION_URL is":    {"K_SINK": "http://b", "FUNCTION_URL": address},
+		"DEAD_LETTER_URL is": {"TRIGGERS": "/t", "DEAD_LETTER_URL": "http://user:hunter2 x@host/"},
+		"JOURNAL_URL is":     {"TRIGGERS": "/t", "JOURNAL_URL": "ftp://user:hunter2@host"},
+		"CALLBACK_URL is":    {"TRIGGERS": "/t", "CALLBACK_URL": "http://user:hunter2@host", "CALLBACK_KEY": "0123456789abcdef01234567"},
+		"CALLBACK_URL":       {"TRIGGERS": "/t", "FUNCTION_URL": "http://user:hunter2@g/async-function/{function}"},
+	} {
+		var settings output
+		if err := config.Load(environ, &settings); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A message that is no alert must not come again for ever.
+func TestNATSNeedsAGrave(t *testing.T) {
+	environ := map[string]string{"AUTH": "off", "TRIGGERS": "/t", "NATS_URL": "nats://nats"}
+	if err := config.Load(environ, new(Config)); err == nil || !strings.Contains(err.Error(), "DEAD_LETTER_URL is not set: want it with NATS_URL") {
+		t.Errorf("the error is %v", err)
+	}
+	environ["DEAD_LETTER_URL"] = "file:///dead"
+	if err := config.Load(environ, new(Config)); err != nil {
+		t.Error(err)
+	}
+}

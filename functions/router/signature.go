@@ -28,7 +28,7 @@ func (c calling) validate(journal bool, functionURL string) error {
 	async := strings.Contains(functionURL, asyncRoute)
 	switch {
 	case c.CallbackURL == "" && async:
-		return fmt.Errorf("CALLBACK_URL is not set although FUNCTION_URL is %q: what is called by %s fails unseen without it", functionURL, asyncRoute)
+		return fmt.Errorf("CALLBACK_URL is not set although FUNCTION_URL is %q: what is called by %s fails unseen without it", shown(functionURL), asyncRoute)
 	case c.CallbackURL == "" && c.CallbackKey.IsSet():
 		return errors.New("CALLBACK_KEY is set: want it with CALLBACK_URL")
 	case c.CallbackURL == "":
@@ -37,10 +37,10 @@ func (c calling) validate(journal bool, functionURL string) error {
 	var problems []error
 	add := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	if _, err := webAddress(c.CallbackURL); err != nil {
-		add("CALLBACK_URL is %q: %w", c.CallbackURL, err)
+		add("CALLBACK_URL is %q: %w", shown(c.CallbackURL), err)
 	}
 	if !async {
-		add("CALLBACK_URL is %q although FUNCTION_URL is %q: want %s in that", c.CallbackURL, functionURL, asyncRoute)
+		add("CALLBACK_URL is %q although FUNCTION_URL is %q: want %s in that", shown(c.CallbackURL), shown(functionURL), asyncRoute)
 	}
 	if !journal {
 		add("JOURNAL_URL is not set: want it with CALLBACK_URL, since a call whose result is a failure needs the event again")
@@ -58,22 +58,19 @@ func (c calling) validate(journal bool, functionURL string) error {
 const minKey = 24
 
 func (c calling) keys() ([][]byte, error) {
-	text, err := c.CallbackKey.Read()
+	if !c.CallbackKey.IsSet() {
+		return nil, fmt.Errorf("CALLBACK_KEY is not set: want %d random characters or more with CALLBACK_URL, such as openssl rand -hex 32 gives", minKey)
+	}
+	lines, err := c.CallbackKey.Lines()
 	if err != nil {
 		return nil, err
 	}
-	var keys [][]byte
-	for line := range strings.SplitSeq(text, "\n") {
-		if line = strings.TrimSpace(line); line == "" {
-			continue
-		}
+	keys := make([][]byte, len(lines))
+	for i, line := range lines {
 		if len(line) < minKey {
-			return nil, fmt.Errorf("CALLBACK_KEY, line %d, has %d characters: want %d or more", len(keys)+1, len(line), minKey)
+			return nil, fmt.Errorf("CALLBACK_KEY, line %d, has %d characters: want %d or more", i+1, len(line), minKey)
 		}
-		keys = append(keys, []byte(line))
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("CALLBACK_KEY is not set: want %d random characters or more with CALLBACK_URL, such as openssl rand -hex 32 gives", minKey)
+		keys[i] = []byte(line)
 	}
 	return keys, nil
 }
@@ -107,8 +104,8 @@ func (c calling) verify(query url.Values) (delivery string, attempt int, err err
 		return "", 0, auth.ErrUnauthenticated
 	}
 	keys, err := c.keys()
-	if err != nil {
-		return "", 0, err
+	if err != nil { // Whoever asks is a stranger, who is not told where our secrets are.
+		return "", 0, fmt.Errorf("%w: %w", auth.ErrUnreadable, err)
 	}
 	for _, key := range keys {
 		if hmac.Equal([]byte(query.Get("signature")), []byte(signResult(key, delivery, attempt))) {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -108,6 +109,9 @@ func (s *snsInput) check(ctx context.Context, m snsMessage) error {
 	if err != nil {
 		return unproven{err}
 	}
+	if !strings.HasPrefix(m.SigningCertURL, "https://"+hostOf(m.TopicArn)+"/") {
+		return unproven{errors.New("SigningCertURL is none of SNS in the topic's region")}
+	}
 	certificate, err := s.certificates.get(ctx, m.SigningCertURL)
 	if err != nil {
 		return err
@@ -140,7 +144,7 @@ func (s *snsInput) alert(ctx context.Context, m snsMessage) ([]response.Event, e
 // confirm visits the address by which SNS learns that the subscription is wanted.
 func (s *snsInput) confirm(ctx context.Context, m snsMessage) error {
 	u, err := url.Parse(m.SubscribeURL)
-	if err != nil || !atSNS(u) || u.Query().Get("Action") != "ConfirmSubscription" || u.Query().Get("TopicArn") != m.TopicArn {
+	if err != nil || !atSNS(u) || u.Host != hostOf(m.TopicArn) || u.Query().Get("Action") != "ConfirmSubscription" || u.Query().Get("TopicArn") != m.TopicArn {
 		return unproven{errors.New("SubscribeURL is none of SNS that confirms a subscription to this topic")}
 	}
 	if _, err := download(ctx, s.send, u.String()); err != nil {

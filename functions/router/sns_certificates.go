@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,12 +35,23 @@ type certificates struct {
 
 	mu   sync.Mutex
 	kept map[string]*x509.Certificate
-	// loading holds one for each download, so that a stranger cannot make us send many requests at once.
-	loading chan struct{}
+	// loading keeps a stranger from making us send many requests at once, or keep many of his.
+	loading *gate
 }
 
 func newCertificates(send sender) *certificates {
-	return &certificates{send: send, now: time.Now, kept: map[string]*x509.Certificate{}, loading: make(chan struct{}, 2)}
+	return &certificates{send: send, now: time.Now, kept: map[string]*x509.Certificate{}, loading: newGate(2)}
+}
+
+// hostOf is where SNS answers for a topic, by its region. What others keep on Amazon's hosts may have a name like it: a
+// bucket called sns is at sns.s3.amazonaws.com.
+func hostOf(arn string) string {
+	part := append(strings.Split(arn, ":"), "", "", "", "")
+	host := "sns." + part[3] + ".amazonaws.com"
+	if part[1] == "aws-cn" {
+		host += ".cn"
+	}
+	return host
 }
 
 // atSNS says whether an address is one of SNS itself.
@@ -47,21 +59,21 @@ func atSNS(u *url.URL) bool {
 	return u.Scheme == "https" && u.User == nil && snsHost.MatchString(u.Host)
 }
 
-// get is the certificate at an address, downloaded if it has not been, and valid now.
+// get is the certificate at an address, downloaded if it has not been, and valid now. A certificate has one address:
+// with a fragment, say, it would have as many as a stranger wants, each downloaded, until the cache is full of them.
 func (c *certificates) get(ctx context.Context, address string) (*x509.Certificate, error) {
 	u, err := url.Parse(address)
-	if err != nil || !atSNS(u) || !snsPath.MatchString(u.Path) || u.RawQuery != "" {
+	if err != nil || !atSNS(u) || !snsPath.MatchString(u.Path) || address != "https://"+u.Host+u.Path {
 		return nil, unproven{errors.New("SigningCertURL is no address of a certificate of SNS")}
 	}
 	if found := c.find(address); found != nil {
 		return found, nil
 	}
-	select {
-	case c.loading <- struct{}{}:
-		defer func() { <-c.loading }()
-	case <-ctx.Done():
-		return nil, response.TransientError(fmt.Errorf("certificate of SNS: %w", ctx.Err()), 0)
+	leave, err := c.loading.enter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("certificate of SNS: %w", err)
 	}
+	defer leave()
 	if found := c.find(address); found != nil {
 		return found, nil
 	}

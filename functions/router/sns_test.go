@@ -41,7 +41,7 @@ type amazon struct {
 
 func newAmazon(t *testing.T) *amazon {
 	t.Helper()
-	a := &amazon{outside: newOutside(t, "sns.eu-west-1.amazonaws.com", "sns.cn-north-1.amazonaws.com.cn", "evil.example"), root: pki.New(t, "Amazon Root CA 1")}
+	a := &amazon{outside: newOutside(t, "sns.eu-west-1.amazonaws.com", "sns.us-east-1.amazonaws.com", "sns.s3.amazonaws.com", "sns.cn-north-1.amazonaws.com.cn", "evil.example"), root: pki.New(t, "Amazon Root CA 1")}
 	a.issuer = a.root.Intermediate(t, "Amazon RSA 2048 M01")
 	a.signer = a.issuer.Issue(t, pki.Leaf{Names: []string{"sns.amazonaws.com"}, Issuer: issuerPage, RSA: true})
 	a.put(issuerPage, http.StatusOK, a.issuer.Certificate.Raw)
@@ -130,6 +130,10 @@ func TestNotifications(t *testing.T) {
 	a.put(elsewhere+"busy.pem", http.StatusServiceUnavailable, nil)
 	a.put(elsewhere+"text.pem", http.StatusOK, []byte("<Error/>"))
 	a.put("http://crt.example/broken.cer", http.StatusOK, []byte("-----"))
+	// SNS's own certificates, in places that SNS does not use for this topic.
+	bucket, region := strings.Replace(certAddress, "eu-west-1", "s3", 1), strings.Replace(certAddress, "eu-west-1", "us-east-1", 1)
+	a.put(bucket, http.StatusOK, a.signer.PEM)
+	a.put(region, http.StatusOK, a.signer.PEM)
 	named := func(leaf pki.Leaf) pki.Certificate {
 		leaf.RSA, leaf.Issuer = true, issuerPage
 		return a.issuer.Issue(t, leaf)
@@ -187,6 +191,8 @@ func TestNotifications(t *testing.T) {
 		"certificate is none":             {fields: map[string]any{"SigningCertURL": elsewhere + "text.pem"}, want: unauthenticated},
 		"certificate not found":           {fields: map[string]any{"SigningCertURL": elsewhere + "gone.pem"}, want: unauthenticated},
 		"certificate cannot be had now":   {fields: map[string]any{"SigningCertURL": elsewhere + "busy.pem"}, want: "transient"},
+		"certificate of a bucket":         {fields: map[string]any{"SigningCertURL": bucket}, want: unauthenticated},
+		"certificate of another region":   {fields: map[string]any{"SigningCertURL": region}, want: unauthenticated},
 		"certificate from a foreign host": {fields: map[string]any{"SigningCertURL": "https://evil.example/SimpleNotificationService-1.pem"}, want: unauthenticated},
 		"without a certificate":           {after: map[string]any{"SigningCertURL": ""}, want: unauthenticated},
 	}
@@ -282,6 +288,7 @@ func TestSubscriptions(t *testing.T) {
 		"forged":                     {after: map[string]any{"Token": "x"}, want: unauthenticated, asked: visited[:2]},
 		"foreign topic":              {fields: map[string]any{"TopicArn": topic + "2"}, want: unauthenticated},
 		"foreign host":               {fields: map[string]any{"SubscribeURL": strings.Replace(confirmPage, "sns.eu-west-1.amazonaws.com", "evil.example", 1)}, want: unauthenticated, asked: visited[:2]},
+		"another region":             {fields: map[string]any{"SubscribeURL": strings.Replace(confirmPage, "sns.eu-west-1", "sns.us-east-1", 1)}, want: unauthenticated, asked: visited[:2]},
 		"foreign host in front":      {fields: map[string]any{"SubscribeURL": other}, want: unauthenticated, asked: visited[:2]},
 		"without TLS":                {fields: map[string]any{"SubscribeURL": strings.Replace(confirmPage, "https", "http", 1)}, want: unauthenticated, asked: visited[:2]},
 		"another action":             {fields: map[string]any{"SubscribeURL": strings.Replace(confirmPage, "Confirm", "Delete", 1)}, want: unauthenticated, asked: visited[:2]},
@@ -355,6 +362,13 @@ func TestAddressesOfCertificates(t *testing.T) {
 		"https://sns.eu-west-1.amazonaws.com:444" + path:                   unauthenticated,
 		"https://u:p@sns.eu-west-1.amazonaws.com" + path:                   unauthenticated,
 		"https://sns.eu-west-1.amazonaws.com" + path + "?a":                unauthenticated,
+		"https://sns.eu-west-1.amazonaws.com" + path + "?":                 unauthenticated,
+		"https://sns.eu-west-1.amazonaws.com" + path + "#1":                unauthenticated,
+		"https://sns.eu-west-1.amazonaws.com/%53" + path[2:]:               unauthenticated,
+		"HTTPS://sns.eu-west-1.amazonaws.com" + path:                       unauthenticated,
+		"https://SNS.eu-west-1.amazonaws.com" + path:                       unauthenticated,
+		"https://sns.eu-west-1.amazonaws.com." + path:                      unauthenticated,
+		"https://sns.eu-west-1.amazonaws.com" + path + "\n":                unauthenticated,
 		"https://sns.eu-west-1.amazonaws.com/a" + path:                     unauthenticated,
 		"https://sns.eu-west-1.amazonaws.com/%2e%2e" + path:                unauthenticated,
 		"https://sns.eu-west-1.amazonaws.com/":                             unauthenticated,
@@ -384,6 +398,72 @@ func TestAddressesOfCertificates(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestHostsOfTopics(t *testing.T) {
+	for arn, want := range map[string]string{
+		topic: "sns.eu-west-1.amazonaws.com", "arn:aws-us-gov:sns:us-gov-west-1:123456789012:a": "sns.us-gov-west-1.amazonaws.com",
+		"arn:aws-cn:sns:cn-north-1:123456789012:a": "sns.cn-north-1.amazonaws.com.cn", "falco": "sns..amazonaws.com",
+	} {
+		if got := hostOf(arn); got != want {
+			t.Errorf("%s: %s, want %s", arn, got, want)
+		}
+	}
+}
+
+// held answers when it is told to.
+type held struct {
+	sender
+	asked, release chan struct{}
+}
+
+func (h held) Do(r *http.Request) (*http.Response, error) {
+	h.asked <- struct{}{}
+	<-h.release
+	return h.sender.Do(r)
+}
+
+// Strangers who name certificates that nobody has make us send two requests at a time, few of them are kept waiting, and
+// what is known is known to others all the while.
+func TestManyUnknownCertificates(t *testing.T) {
+	a := newAmazon(t)
+	s := a.input(t, &lines{}, map[string]string{"SNS_TOPIC_ARNS": topic})
+	good := posted(t, sign(t, a.signer.Key, message("Notification", nil)))
+	if _, err := s.open(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	h := held{a, make(chan struct{}), make(chan struct{})}
+	s.certificates.send = h
+	const strangers = 100
+	answers := make(chan error, strangers)
+	for i := range strangers {
+		address := strings.Replace(certAddress, "0123", strings.Repeat("a", i+1), 1)
+		go func() {
+			_, err := s.certificates.get(t.Context(), address)
+			answers <- err
+		}()
+	}
+	<-h.asked
+	<-h.asked
+	for range strangers - 2 - maxWaiting { // Those who are let wait are not answered.
+		if err := <-answers; response.KindOf(err) != response.Transient || response.RetryAfter(err) == 0 {
+			t.Fatalf("one too many: %v", err)
+		}
+	}
+	if _, err := s.open(t.Context(), good); err != nil {
+		t.Errorf("SNS is held up by strangers: %v", err)
+	}
+	go func() {
+		for range h.asked {
+		}
+	}()
+	close(h.release)
+	for range 2 + maxWaiting {
+		if err := <-answers; verdict(err) != unauthenticated {
+			t.Errorf("a certificate that is none: %v", err)
+		}
+	}
+	close(h.asked)
 }
 
 func TestSNSSettings(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/fileblob"
@@ -14,8 +15,9 @@ import (
 // store is a folder or a bucket.
 type store struct {
 	bucket *blob.Bucket
-	// folder is that of a file:// address.
+	// folder is that of a file:// address, and synced are the folders in it that the disk is known to have.
 	folder string
+	synced sync.Map
 }
 
 func isStoreURL(text string) bool {
@@ -29,7 +31,7 @@ func checkStoreURL(name, text string) error {
 		return nil
 	}
 	if _, err := parseStore(text); err != nil {
-		return fmt.Errorf("%s is %q: %w", name, text, err)
+		return fmt.Errorf("%s is %q: %w", name, shown(text), err)
 	}
 	return nil
 }
@@ -54,7 +56,7 @@ func newStore(text string) (*store, error) {
 	}
 	s := &store{}
 	if u.Scheme == "file" {
-		s.folder = filepath.FromSlash(u.Path)
+		s.folder = filepath.Clean(filepath.FromSlash(u.Path))
 		// What is half written stands beside its place, so that it can be renamed, and no second file says what is in the
 		// first.
 		s.bucket, err = fileblob.OpenBucket(s.folder, &fileblob.Options{
@@ -64,7 +66,7 @@ func newStore(text string) (*store, error) {
 		s.bucket, err = openBucket(u)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", text, err)
+		return nil, fmt.Errorf("open %s: %w", shown(text), err)
 	}
 	return s, nil
 }

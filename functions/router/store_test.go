@@ -1,6 +1,7 @@
 package function
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -8,9 +9,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -114,6 +117,115 @@ func TestStores(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A write that fails in the middle leaves what was there: a full disk must not cost a copy that is good.
+func TestDiskThatIsFull(t *testing.T) {
+	dir := t.TempDir()
+	s, err := newStore("file://" + dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const limit = 4 << 20
+	good := []byte(strings.Repeat("good", limit/4+1))
+	if err := s.write(t.Context(), "journal/a.json", good); err != nil {
+		t.Fatal(err)
+	}
+	var usual syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &usual); err != nil {
+		t.Fatal(err)
+	}
+	signal.Ignore(syscall.SIGXFSZ) // What is left is an error of write, as that of a full disk is.
+	defer signal.Reset(syscall.SIGXFSZ)
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: limit, Max: usual.Max}); err != nil {
+		t.Fatal(err)
+	}
+	failed := s.write(t.Context(), "journal/a.json", good)
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &usual); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.read(t.Context(), "journal/a.json")
+	if failed == nil || err != nil || !bytes.Equal(got, good) {
+		t.Errorf("the write gave %v; of %d bytes %d are left (%v)", failed, len(good), len(got), err)
+	}
+	if found := files(t, dir); len(found) != 1 {
+		t.Errorf("the folder has %d files", len(found))
+	}
+}
+
+// A journal in which copies come and go is looked through all the same.
+func TestListOfABusyFolder(t *testing.T) {
+	s, err := newStore("file://" + t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func() (names []string) {
+		t.Helper()
+		if err := s.list(t.Context(), "journal", func(o object) { names = append(names, o.name) }); err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	if names := list(); len(names) != 0 {
+		t.Errorf("an empty journal has %v", names)
+	}
+	if err := s.write(t.Context(), "journal/stays.json", nil); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for _, name := range []string{"journal/a.json", "journal/b.json", "journal/y.json", "journal/z.json"} {
+		group.Go(func() {
+			for range 200 {
+				if err := errors.Join(s.write(t.Context(), name, nil), s.remove(t.Context(), name)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 200 {
+		if !slices.Contains(list(), "journal/stays.json") {
+			t.Fatal("a copy was not seen")
+		}
+	}
+	group.Wait()
+}
+
+// Copies are touched while the journal is looked through, however long that takes: another router would take them up.
+func TestCopiesAreTouchedDuringALongSweep(t *testing.T) {
+	b, g := newBucket(t), newGateway(t)
+	released := make(chan struct{})
+	g.function("delete-pod", hangsUntil(released))
+	stuck := make(chan struct{}, 100)
+	b.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "dddd") {
+			stuck <- struct{}{}
+			select {
+			case <-released:
+			case <-r.Context().Done():
+			}
+		}
+		b.serve(w, r)
+	})
+	b.objects["riposte/journal/"+strings.Repeat("d", 32)+".json"] = []byte("{}")
+	s := routing(t, g, folder(t, manifest("delete-pod", alerts, quick)), "JOURNAL_URL", b.address(), "JOURNAL_TAKEOVER", "600ms")
+	<-stuck
+	s.expect(t, 202, alertAt(t, 1))
+	begin := time.Now()
+	eventually(t, "the copy is touched again and again", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for key, at := range b.times {
+			if !strings.Contains(key, "dddd") && at.Sub(begin) > 1200*time.Millisecond {
+				return true
+			}
+		}
+		return false
+	})
+	if len(stuck) > 0 || time.Since(begin) > storeTimeout {
+		t.Error("the journal was looked through meanwhile")
+	}
+	close(released)
+	eventually(t, "the journal is empty", func() bool { return len(b.keys()) == 0 })
 }
 
 // Two routers share a bucket: what one leaves, the other takes up after a while, not before.

@@ -12,9 +12,13 @@ import (
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
-// maxHeld is how many bytes of events may be under way. With more, senders are asked to come back: the router has a
-// small memory, and a sender that waits loses nothing.
-const maxHeld = 32 << 20
+const (
+	// maxHeld is how many bytes of deliveries may be under way. With more, senders are asked to come back: the router
+	// has a small memory, and a sender that waits loses nothing.
+	maxHeld = 32 << 20
+	// overhead is what a delivery takes beside its data: a goroutine, attributes, contexts.
+	overhead = 8 << 10
+)
 
 // taken is an event on its way.
 type taken struct {
@@ -30,7 +34,7 @@ func (e *engine) take(ctx context.Context, in []response.Event) (report, error) 
 	begin := time.Now()
 	if e.held.Load() >= maxHeld {
 		e.metrics.events.WithLabelValues("busy").Add(float64(len(in)))
-		return report{}, response.TransientError(fmt.Errorf("%d MiB of events are under way already", maxHeld>>20), time.Second)
+		return report{}, response.TransientError(fmt.Errorf("%d MiB of deliveries are under way already", maxHeld>>20), time.Second)
 	}
 	events, invalid := e.match(ctx, in)
 	var all []*task
@@ -57,8 +61,7 @@ func (e *engine) match(ctx context.Context, in []response.Event) (events []taken
 	table := e.table.Load()
 	wrong := 0
 	for i, one := range in {
-		begin := time.Now()
-		named, err := e.name(one)
+		t, err := e.read(ctx, table, one)
 		if err != nil {
 			e.metrics.events.WithLabelValues("invalid").Inc()
 			if wrong++; wrong == 1 && len(in) > 1 {
@@ -69,14 +72,25 @@ func (e *engine) match(ctx context.Context, in []response.Event) (events []taken
 			}
 			continue
 		}
-		if len(table.extensions) > 0 {
-			named = withExtensions(named, table.extensions)
-		}
-		t := taken{event: named, routes: table.selected(ctx, named), match: time.Since(begin)}
 		e.metrics.match.Observe(t.match.Seconds())
 		events = append(events, t)
 	}
 	return events, invalid
+}
+
+// read names one event and finds the ways it takes. Not every input survives a panic by itself.
+func (e *engine) read(ctx context.Context, in *table, one response.Event) (t taken, err error) {
+	defer e.survive(ctx, &err)
+	begin := time.Now()
+	if t.event, err = e.name(one); err != nil {
+		return t, err
+	}
+	if len(in.extensions) > 0 {
+		t.event = withExtensions(t.event, in.extensions)
+	}
+	t.routes = in.selected(ctx, t.event)
+	t.match = time.Since(begin)
+	return t, nil
 }
 
 // wait returns when every task is safe. It is an error if that takes too long, or if the sender has gone; the tasks go

@@ -4,29 +4,39 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
 
-	"gocloud.dev/blob"
 	"golang.org/x/sync/errgroup"
 )
 
-// lookAfter touches the copies of what goes on, and takes up those that nobody touches, until ctx ends.
+// lookAfter takes up the copies that nobody touches, until ctx ends.
 func (e *engine) lookAfter(ctx context.Context) error {
-	ticker := time.NewTicker(e.journal.takeover / 3)
-	defer ticker.Stop()
-	for {
+	return e.journal.often(ctx, func() {
 		if err := e.takeUp(ctx); err != nil && ctx.Err() == nil {
 			e.log.ErrorContext(ctx, "journal cannot be looked through", "error", err.Error())
 		}
+	})
+}
+
+// stayAlive touches the copies of what goes on, until ctx ends. It waits for nothing else: a journal with many copies
+// is not looked through in time.
+func (e *engine) stayAlive(ctx context.Context) error {
+	return e.journal.often(ctx, func() { e.touchAll(ctx) })
+}
+
+// often does something at once, and three times in JOURNAL_TAKEOVER, until ctx ends.
+func (j *journal) often(ctx context.Context, do func()) error {
+	ticker := time.NewTicker(j.takeover / 3)
+	defer ticker.Stop()
+	for {
+		do()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
-		e.touchAll(ctx)
 	}
 }
 
@@ -50,25 +60,20 @@ func (e *engine) touchAll(ctx context.Context) {
 // takeUp goes through the journal once.
 func (e *engine) takeUp(ctx context.Context) error {
 	entries, seen := 0, map[string]time.Time{}
-	list := e.journal.bucket.List(&blob.ListOptions{Prefix: "journal/"})
-	for {
-		object, err := list.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("list the journal: %w", err)
-		}
-		if !entryName.MatchString(object.Key) {
-			e.journal.sweep(ctx, object)
-			continue
+	err := e.journal.list(ctx, "journal", func(o object) {
+		if !entryName.MatchString(o.name) {
+			e.journal.sweep(ctx, o)
+			return
 		}
 		entries++
-		if due, err := e.consider(ctx, object); err != nil {
-			e.log.WarnContext(ctx, "journal copy cannot be taken up", "name", object.Key, "error", err.Error())
+		if due, err := e.consider(ctx, o); err != nil {
+			e.log.WarnContext(ctx, "journal copy cannot be taken up", "name", o.name, "error", err.Error())
 		} else if !due.IsZero() {
-			seen[object.Key] = due
+			seen[o.name] = due
 		}
+	})
+	if err != nil {
+		return err
 	}
 	e.journal.due, e.journal.begun = seen, true
 	e.metrics.entries.Set(float64(entries))
@@ -76,27 +81,28 @@ func (e *engine) takeUp(ctx context.Context) error {
 }
 
 // sweep removes what a writer that was killed left half written.
-func (j *journal) sweep(ctx context.Context, object *blob.ListObject) {
-	if strings.HasSuffix(object.Key, ".tmp") && time.Since(object.ModTime) > time.Hour {
-		_ = j.remove(ctx, object.Key) // The next time, then.
+func (j *journal) sweep(ctx context.Context, o object) {
+	if strings.HasSuffix(o.name, ".tmp") && time.Since(o.modified) > time.Hour {
+		_ = j.remove(ctx, o.name) // The next time, then.
 	}
 }
 
 // consider takes up a copy that nobody works on. It gives back until when a queue has the call, if one has.
-func (e *engine) consider(ctx context.Context, object *blob.ListObject) (due time.Time, err error) {
-	key := keyOf(object.Key)
+func (e *engine) consider(ctx context.Context, o object) (due time.Time, err error) {
+	defer e.survive(ctx, &err)
+	key := keyOf(o.name)
 	if e.tasks.get(key) != nil {
 		return time.Time{}, nil
 	}
-	if known := e.journal.due[object.Key]; time.Now().Before(known) {
+	if known := e.journal.due[o.name]; time.Now().Before(known) {
 		return known, nil
 	}
 	// A folder belongs to one router: what it finds when it starts was its own.
 	left := e.journal.folder != "" && !e.journal.begun
-	if !left && time.Since(object.ModTime) < e.journal.takeover {
+	if !left && time.Since(o.modified) < e.journal.takeover {
 		return time.Time{}, nil
 	}
-	body, err := e.journal.read(ctx, object.Key)
+	body, err := e.journal.read(ctx, o.name)
 	if errors.Is(err, errNotFound) {
 		return time.Time{}, nil
 	}
@@ -105,16 +111,17 @@ func (e *engine) consider(ctx context.Context, object *blob.ListObject) (due tim
 	}
 	in, err := decodeEntry(body)
 	if err != nil { // Written whole or not at all, so somebody else wrote it.
-		return time.Time{}, errors.Join(err, e.discardEntry(ctx, object.Key, body, err))
+		return time.Time{}, errors.Join(err, e.discardEntry(ctx, o.name, body, err))
 	}
 	if time.Now().Before(in.Due) {
 		return in.Due, nil
 	}
-	e.resume(ctx, key, in, func(d *delivery) {
-		if !in.Due.IsZero() {
-			d.last.fail(http.StatusGatewayTimeout, fmt.Sprintf("no call back within %s", e.settings.CallbackTimeout))
-		}
-	})
+	if !in.Due.IsZero() {
+		var a answer
+		a.fail(http.StatusGatewayTimeout, fmt.Sprintf("no call back within %s", e.settings.CallbackTimeout))
+		in.Failed = &failure{a.status, a.body, a.err.Error()}
+	}
+	e.resume(ctx, key, in)
 	return time.Time{}, nil
 }
 
@@ -127,23 +134,16 @@ func (e *engine) discardEntry(ctx context.Context, name string, body []byte, why
 }
 
 // resume goes on with a delivery. A destination that has enough to do gets it later.
-func (e *engine) resume(ctx context.Context, key string, in entry, change func(*delivery)) {
+func (e *engine) resume(ctx context.Context, key string, in entry) {
 	d := in.delivery(e.table.Load())
 	d.due = time.Time{}
-	change(d)
-	if d.placed = d.route.enterIfRoomy(); !d.placed {
+	if d.placed = d.route.enterIfRoomy(d.size()); !d.placed {
 		return
 	}
 	t, fresh := e.tasks.begin(ctx, key)
 	if !fresh {
-		d.route.leave()
+		d.route.leave(d.size())
 		return
 	}
-	go func() {
-		r := &record{key: key}
-		if err := e.journal.save(t.calls, r, d); err != nil {
-			e.log.WarnContext(t.calls, "journal copy cannot be touched", "error", err.Error())
-		}
-		e.carryOut(t, d, r)
-	}()
+	go e.carryOut(t, d, &record{key: key})
 }

@@ -46,7 +46,7 @@ const minKey = 24
 
 // Secrets are the settings of authentication: what a caller must show.
 type Secrets struct {
-	Token config.Secret `env:"AUTH_TOKEN" help:"Bearer token every HTTP caller must send; several, one on a line, are all valid. With neither this nor AUTH_HMAC_KEY any caller is accepted that the network lets through."`
+	Token config.Secret `env:"AUTH_TOKEN" help:"Bearer token every HTTP caller must send; several, one on a line, are all valid. Responses with neither this nor AUTH_HMAC_KEY take any caller that the network lets through."`
 	Key   config.Secret `env:"AUTH_HMAC_KEY" help:"Key of Standard Webhooks signatures (whsec_ and base64), instead of a token or beside it; several, one on a line, are all valid."`
 }
 
@@ -54,7 +54,7 @@ type Secrets struct {
 func (s Secrets) Validate() error {
 	var tokens, keys error
 	if s.Token.IsSet() {
-		_, tokens = s.tokens()
+		_, tokens = s.Token.Lines()
 	}
 	if s.Key.IsSet() {
 		_, keys = s.keys()
@@ -72,7 +72,7 @@ func (s Secrets) Check(header http.Header, body []byte, now time.Time) error {
 		return nil
 	}
 	if s.Token.IsSet() {
-		tokens, err := s.tokens()
+		tokens, err := s.Token.Lines()
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrUnreadable, err)
 		}
@@ -115,14 +115,20 @@ func signed(header http.Header, body []byte, keys [][]byte, now time.Time) bool 
 	if err != nil || id == "" || strings.Contains(id, ".") || now.Sub(time.Unix(seconds, 0)).Abs() > Tolerance {
 		return false
 	}
+	var shown [][]byte
 	for one := range strings.FieldsSeq(header.Get(HeaderSignature)) {
 		encoded, found := strings.CutPrefix(one, "v1,")
-		got, err := base64.StdEncoding.DecodeString(encoded)
-		if !found || err != nil {
-			continue
+		if got, err := base64.StdEncoding.DecodeString(encoded); found && err == nil && len(got) == sha256.Size {
+			shown = append(shown, got)
 		}
-		for _, key := range keys {
-			if hmac.Equal(got, digest(key, id, stamp, body)) {
+	}
+	if len(shown) == 0 {
+		return false
+	}
+	for _, key := range keys { // One digest for each, however many signatures a stranger shows.
+		want := digest(key, id, stamp, body)
+		for _, got := range shown {
+			if hmac.Equal(got, want) {
 				return true
 			}
 		}
@@ -142,10 +148,8 @@ func digest(key []byte, id, stamp string, body []byte) []byte {
 	return mac.Sum(nil)
 }
 
-func (s Secrets) tokens() ([]string, error) { return lines("AUTH_TOKEN", s.Token) }
-
 func (s Secrets) keys() ([][]byte, error) {
-	texts, err := lines("AUTH_HMAC_KEY", s.Key)
+	texts, err := s.Key.Lines()
 	if err != nil {
 		return nil, err
 	}
@@ -158,22 +162,4 @@ func (s Secrets) keys() ([][]byte, error) {
 		keys[i] = key
 	}
 	return keys, nil
-}
-
-// lines are the values of a secret, without blank lines.
-func lines(name string, s config.Secret) ([]string, error) {
-	text, err := s.Read()
-	if err != nil {
-		return nil, err
-	}
-	var values []string
-	for line := range strings.SplitSeq(text, "\n") {
-		if line = strings.TrimSpace(line); line != "" {
-			values = append(values, line)
-		}
-	}
-	if len(values) == 0 {
-		return nil, fmt.Errorf("%s holds nothing but blanks: want a value on each line", name)
-	}
-	return values, nil
 }

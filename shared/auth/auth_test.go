@@ -146,6 +146,34 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// A header of 64 KiB holds more than a thousand signatures. Were the body read for each, one request of a stranger would
+// take a core for half a minute.
+func TestManySignatures(t *testing.T) {
+	body := bytes.Repeat([]byte("x"), 1<<20)
+	good := auth.Sign(key(t, vectorKey), vectorID, sentAt, body)
+	for name, junk := range map[string]string{"empty": "v1, ", "of the right length": "v1," + base64.StdEncoding.EncodeToString(make([]byte, 32)) + " "} {
+		t.Run(name, func(t *testing.T) {
+			many := strings.Repeat(junk, (60<<10)/len(junk))
+			check := func(signatures string) (time.Duration, error) {
+				begin := time.Now()
+				err := secrets("", vectorKey).Check(signature(signatures, "", ""), body, sentAt)
+				return time.Since(begin), err
+			}
+			one, err := check(good)
+			if err != nil {
+				t.Fatal(err)
+			}
+			took, err := check(many)
+			if !errors.Is(err, auth.ErrUnauthenticated) || took > 50*one+50*time.Millisecond {
+				t.Errorf("%v after %s, where one good signature takes %s", err, took, one)
+			}
+			if _, err := check(many + good); err != nil {
+				t.Errorf("a good signature behind them: %v", err)
+			}
+		})
+	}
+}
+
 // moved are headers under which "a.1614265330.x.b" could be read in two ways.
 func moved(t *testing.T) http.Header {
 	t.Helper()

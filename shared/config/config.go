@@ -12,7 +12,8 @@
 //
 // A bad configuration is one error that names every bad variable, its value and what is
 // allowed. A variable that differs from a known one by letter case, dashes or underscores
-// alone (DRYRUN for DRY_RUN) is an error too: silence there would turn a safety off.
+// alone (DRYRUN for DRY_RUN), or by _FILE at its end (TLS_CLIENT_CA for TLS_CLIENT_CA_FILE), is an error too: silence
+// there would turn a safety off. So is an empty variable that is true or false, a secret, or the path of a file.
 package config
 
 import (
@@ -45,6 +46,9 @@ type Param struct {
 // Environ is the process's environment as a map.
 func Environ() map[string]string { return env.ToMap(os.Environ()) }
 
+// fileSuffix ends the name of a variable that holds a path.
+const fileSuffix = "_FILE"
+
 // Validator is a struct of settings with rules across several of them.
 type Validator interface{ Validate() error }
 
@@ -57,7 +61,7 @@ func Load(environ map[string]string, targets ...any) error {
 		for _, p := range params {
 			known[p.Name] = true
 			if p.Secret {
-				known[p.Name+"_FILE"] = true
+				known[p.Name+fileSuffix] = true
 			}
 		}
 		problems = append(problems, load(environ, target, params)...)
@@ -95,7 +99,7 @@ func set(environ map[string]string, p Param) error {
 	if p.Required && strings.TrimSpace(value) == "" {
 		return fmt.Errorf("%s is not set: want %s", p.Name, p.wants())
 	}
-	if given && value == "" && p.field.Kind() == reflect.Bool {
+	if given && value == "" && (p.field.Kind() == reflect.Bool || strings.HasSuffix(p.Name, fileSuffix)) {
 		// What a template variable nobody set renders to must not turn a safety off.
 		return fmt.Errorf("%s is empty: want %s, or the variable unset", p.Name, p.wants())
 	}
@@ -214,8 +218,15 @@ func misspelt(environ map[string]string, known map[string]bool) []error {
 	}
 	var problems []error
 	for name := range environ {
-		if meant, ok := byPlain[plain(name)]; ok && !known[name] {
-			problems = append(problems, fmt.Errorf("%s is not a setting: did you mean %s?", name, meant))
+		if known[name] {
+			continue
+		}
+		p := plain(name)
+		for _, candidate := range []string{p, p + plain(fileSuffix), strings.TrimSuffix(p, plain(fileSuffix))} {
+			if meant, ok := byPlain[candidate]; ok {
+				problems = append(problems, fmt.Errorf("%s is not a setting: did you mean %s?", name, meant))
+				break
+			}
 		}
 	}
 	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })

@@ -132,6 +132,38 @@ func TestLoadNamesWhatIsWrong(t *testing.T) {
 	}
 }
 
+// The path of the authorities of callers, say: empty, or under another name, everybody would be let in.
+func TestLoadOfPaths(t *testing.T) {
+	type paths struct {
+		CA    string        `env:"CLIENT_CA_FILE"`
+		Topic string        `env:"TOPIC"`
+		Token config.Secret `env:"TOKEN"`
+	}
+	cases := map[string]struct {
+		variable, value string
+		words           []string
+	}{
+		"a path":                       {"CLIENT_CA_FILE", "/ca.crt", nil},
+		"an empty path":                {"CLIENT_CA_FILE", "", []string{"CLIENT_CA_FILE", "empty"}},
+		"a path without _FILE":         {"CLIENT_CA", "/ca.crt", []string{"CLIENT_CA ", "CLIENT_CA_FILE"}},
+		"a path in another notation":   {"client-ca", "/ca.crt", []string{"client-ca ", "CLIENT_CA_FILE"}},
+		"a file of what takes none":    {"TOPIC_FILE", "/topic", []string{"TOPIC_FILE", "TOPIC?"}},
+		"a file of a secret":           {"TOKEN_FILE", "config_test.go", nil},
+		"another notation of a file's": {"TOKENFILE", "config_test.go", []string{"TOKENFILE", "TOKEN_FILE?"}},
+		"a name that begins like one":  {"CLIENT_CA_FILES", "x", nil},
+		"the ending alone":             {"_FILE", "x", nil},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			var s paths
+			err := config.Load(map[string]string{c.variable: c.value}, &s)
+			if c.words == nil && err != nil || c.words != nil && !mentions(err, c.words...) {
+				t.Errorf("error is %v: want %q", err, c.words)
+			}
+		})
+	}
+}
+
 func TestLoadNamesEverything(t *testing.T) {
 	type other struct {
 		Port int `env:"PORT"`

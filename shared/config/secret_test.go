@@ -48,6 +48,8 @@ func TestSecret(t *testing.T) {
 		"both":                       {environ: map[string]string{"REQUIRED": "r", "TOKEN": "t", "TOKEN_FILE": file}, wrong: []string{"TOKEN and TOKEN_FILE"}},
 		"a file that is missing":     {environ: map[string]string{"REQUIRED": "r", "TOKEN_FILE": file + "x"}, wrong: []string{"TOKEN_FILE", file + "x"}},
 		"an empty file":              {environ: map[string]string{"REQUIRED": "r", "TOKEN_FILE": empty}, wrong: []string{"TOKEN_FILE", empty}},
+		"an empty path":              {environ: map[string]string{"REQUIRED": "r", "TOKEN_FILE": ""}, wrong: []string{"TOKEN_FILE", "empty"}},
+		"an empty path beside it":    {environ: map[string]string{"REQUIRED": "r", "TOKEN": "t", "TOKEN_FILE": ""}, wrong: []string{"TOKEN_FILE", "empty"}},
 		"a folder":                   {environ: map[string]string{"REQUIRED": "r", "TOKEN_FILE": dir}, wrong: []string{"TOKEN_FILE", dir}},
 		"a misspelt name of a file":  {environ: map[string]string{"REQUIRED": "r", "TOKENFILE": file}, wrong: []string{"TOKENFILE", "TOKEN_FILE"}},
 		"a name in another notation": {environ: map[string]string{"REQUIRED": "r", "token_file": file}, wrong: []string{"token_file", "TOKEN_FILE"}},

@@ -43,6 +43,24 @@ func (s Secret) Read() (string, error) {
 	return value, nil
 }
 
+// Lines are the values of a secret that may have several, one on a line, while it is rotated: one or more.
+func (s Secret) Lines() ([]string, error) {
+	text, err := s.Read()
+	if err != nil {
+		return nil, err
+	}
+	var values []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if line = strings.TrimSpace(line); line != "" {
+			values = append(values, line)
+		}
+	}
+	if len(values) == 0 {
+		return nil, fmt.Errorf("%s holds nothing but blanks: want a value on each line", s.name)
+	}
+	return values, nil
+}
+
 // String hides the value.
 func (s Secret) String() string {
 	if s.IsSet() {
@@ -66,8 +84,11 @@ func (Secret) Describe() string { return "text, or a path in NAME_FILE" }
 func setSecret(environ map[string]string, p Param) error {
 	value, given := environ[p.Name]
 	s := NewSecret(p.Name, value)
-	s.file = environ[p.Name+"_FILE"]
+	file, fileGiven := environ[p.Name+fileSuffix]
+	s.file = file
 	switch {
+	case fileGiven && file == "":
+		return fmt.Errorf("%s_FILE is empty: want the path of a file, or the variable unset", p.Name)
 	case *s.value != "" && s.file != "":
 		return fmt.Errorf("%s and %s_FILE are both set: want one of them", p.Name, p.Name)
 	case given && !s.IsSet():

@@ -157,6 +157,10 @@ func checked(e event.Event) (response.Event, error) {
 	if len(e.Data()) == 0 {
 		return response.Event{}, errors.New("event has no data")
 	}
+	// In base64, or in a JSON string, the values of the data did not show in the body.
+	if err := checkDensity(e.Data()); err != nil {
+		return response.Event{}, err
+	}
 	return response.Event{ID: e.ID(), Type: e.Type(), Data: e.Data()}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/riposte-dev/riposte/shared/config"
@@ -24,9 +25,12 @@ type Function struct {
 	err   error
 	app   application
 	pages http.Handler
-	// ownServer says that the program serves HTTP itself; certificates, that its callers must show one to send events.
-	ownServer    bool
-	certificates bool
+	// ownServer says that the program serves HTTP itself.
+	ownServer bool
+	// callers knows whose certificates allow to send events; nil where none is needed.
+	callers *rotation
+	// bodies is the size of the bodies of all requests, in bytes.
+	bodies atomic.Int64
 	// stop ends the work beside the requests, which is done when stopped is closed.
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -129,9 +133,16 @@ func (f *Function) Ready(ctx context.Context) (bool, error) {
 // Alive says whether the process works.
 func (f *Function) Alive(context.Context) (bool, error) { return true, nil }
 
+// errNeverStarted is why a function that was stopped before it started does not start.
+var errNeverStarted = errors.New("stopped before it started")
+
 // Stop ends the work beside the requests; those in flight are finished by the server. Nothing that matters is kept in
 // memory, so what is not done when ctx ends is left.
+//
+// Knative Functions starts an instance beside everything else and may stop it before that is done: a start under way is
+// waited for, and a later one fails, else its work would go on without an end.
 func (f *Function) Stop(ctx context.Context) error {
+	f.once.Do(func() { f.err = errNeverStarted })
 	if f.stop == nil {
 		return nil
 	}

@@ -61,15 +61,21 @@ func (f *Function) serveEvent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	verified := r.TLS != nil && len(r.TLS.VerifiedChains) > 0
-	if f.certificates && !verified {
-		f.refused(r.Context(), "unauthenticated", failure(errNoCertificate)).write(w)
+	if f.callers != nil && (!verified || !f.callers.trusts(r.TLS.PeerCertificates)) {
+		a := f.refused(r.Context(), "unauthenticated", failure(errNoCertificate))
+		a.header.Set("Connection", "close") // The next connection may show a better one.
+		a.write(w)
 		return
 	}
 	var a answer
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	reading := &counted{Reader: http.MaxBytesReader(w, r.Body, MaxBody), all: &f.bodies}
+	defer reading.done()
+	body, err := io.ReadAll(reading)
 	switch tooLarge := (*http.MaxBytesError)(nil); {
 	case errors.As(err, &tooLarge):
 		a = f.refused(r.Context(), "too-large", refusal(http.StatusRequestEntityTooLarge, errTooLarge))
+	case errors.Is(err, errCrowded):
+		a = f.refused(r.Context(), "transient", failure(err))
 	case err != nil:
 		a = f.refused(r.Context(), "invalid", refusal(http.StatusBadRequest, fmt.Errorf("read the body: %w", err)))
 	default:

@@ -3,6 +3,8 @@ package serve_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -471,6 +473,24 @@ func TestDenseBodiesAreRefused(t *testing.T) {
 		t.Errorf("status is %d after %d calls, want 400 after none", answer.status, calls)
 	}
 	refusedInOneLine(t, answer)
+
+	// In base64, and as text, the values do not show in the body.
+	text, err := json.Marshal(string(dense[:600_000]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const head = `{"specversion":"1.0","id":"1","source":"/x","type":"falco.rule.output.v1",`
+	for name, event := range map[string]string{
+		"in base64": head + `"data_base64":"` + base64.StdEncoding.EncodeToString(dense[:600_000]) + `"}`,
+		"as text":   head + `"datacontenttype":"text/plain","data":` + string(text) + `}`,
+	} {
+		for kind, body := range map[string]string{"application/cloudevents+json": event, "application/cloudevents-batch+json": "[" + event + "]", "application/json": event} {
+			answer := send(t, post(t, server.URL, kind, []byte(body)))
+			if calls := len(r.taken()); answer.status != http.StatusBadRequest || calls != 0 || !bytes.Contains(answer.body, []byte("JSON values")) {
+				t.Errorf("%s, %s: status is %d %s after %d calls, want 400 after none", name, kind, answer.status, answer.body, calls)
+			}
+		}
+	}
 
 	// What stands inside of text does not count.
 	alert := bytes.Replace(testkit.Find(t, "01").Alert, []byte(`"/bin/busybox"`), []byte(`"`+strings.Repeat(`\",{`, 30_000)+`"`), 1)

@@ -121,9 +121,12 @@ func (f *Function) listen(server *http.Server, listener net.Listener, files encr
 	if files.Certificate == "" {
 		return server.Serve(listener)
 	}
-	f.certificates = files.ClientCA != ""
+	current := &rotation{files: files, log: f.log}
+	if files.ClientCA != "" {
+		f.callers = current
+	}
 	server.TLSConfig = &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetConfigForClient: (&rotation{files: files, log: f.log}).forClient,
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetConfigForClient: current.forClient,
 	}
 	return server.ServeTLS(listener, "", "")
 }

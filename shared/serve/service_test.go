@@ -162,6 +162,47 @@ func TestServiceStops(t *testing.T) {
 	}
 }
 
+// Knative Functions starts an instance beside everything else, and stops it when it is told to, whether or not it has
+// started by then.
+func TestServiceStopsWhileItStarts(t *testing.T) {
+	for range 50 {
+		d := &desk{running: make(chan struct{}), finish: make(chan struct{})}
+		close(d.finish)
+		ended := make(chan struct{})
+		f := serve.New(serve.DefineService(serve.Info{Name: "desk"}, func(struct{}, serve.Host) (serve.Service, error) {
+			return closing{d, ended}, nil
+		}))
+		started := make(chan error)
+		go func() { started <- f.Start(t.Context(), map[string]string{"LOG_LEVEL": "ERROR"}) }()
+		if err := f.Stop(t.Context()); err != nil {
+			t.Fatalf("did not stop: %v", err)
+		}
+		if err := <-started; err == nil {
+			<-ended // Else it would go on without an end.
+		}
+	}
+	never := serve.New(serve.DefineService(serve.Info{Name: "desk"}, func(struct{}, serve.Host) (serve.Service, error) {
+		return nil, errors.New("built")
+	}))
+	if err := never.Stop(t.Context()); err != nil {
+		t.Errorf("one that never started: %v", err)
+	}
+	if err := never.Start(t.Context(), nil); err == nil || err.Error() == "built" {
+		t.Errorf("it starts after its end: %v", err)
+	}
+}
+
+// closing says when its work has ended.
+type closing struct {
+	*desk
+	ended chan struct{}
+}
+
+func (c closing) Run(ctx context.Context) error {
+	defer close(c.ended)
+	return c.desk.Run(ctx)
+}
+
 func TestServiceIsNotForLambda(t *testing.T) {
 	d := &desk{}
 	f := open(t, d)

@@ -136,6 +136,23 @@ func (r *rotation) forClient(*tls.ClientHelloInfo) (*tls.Config, error) {
 	return r.config, nil
 }
 
+// trusts says whether the certificate that a caller has shown is one of an authority as the file is now. It was checked
+// when the connection was made, which may go on long after the authority was taken away, or the certificate has ended.
+func (r *rotation) trusts(shown []*x509.Certificate) bool {
+	c, err := r.forClient(nil)
+	if err != nil || len(shown) == 0 {
+		return false
+	}
+	options := x509.VerifyOptions{
+		Roots: c.ClientCAs, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	for _, between := range shown[1:] {
+		options.Intermediates.AddCert(between)
+	}
+	_, err = shown[0].Verify(options)
+	return err == nil
+}
+
 func (r *rotation) refresh() error {
 	now, err := r.files.read()
 	if err != nil {

@@ -193,6 +193,31 @@ func TestProgramAsksForCertificates(t *testing.T) {
 	if status, body := event(kept); status != http.StatusOK {
 		t.Errorf("status %d: %s", status, body)
 	}
+	// So they are on connections from before, of both versions of HTTP.
+	alive := map[string]*http.Client{"HTTP/2": client(t, ca, caller), "HTTP/1.1": client(t, ca, caller)}
+	for protocol, c := range alive {
+		transport := c.Transport.(*http.Transport)
+		transport.DisableKeepAlives, transport.ForceAttemptHTTP2 = false, protocol == "HTTP/2"
+		for range 2 {
+			if status, body := event(c); status != http.StatusOK {
+				t.Errorf("%s: status %d: %s", protocol, status, body)
+			}
+		}
+	}
+	pki.File(t, dir, "ca.crt", strangers.PEM)
+	for protocol, c := range alive {
+		for range 2 {
+			if status, _ := event(c); status != http.StatusUnauthorized {
+				t.Errorf("a caller of the old authority, on an old connection, %s: status %d", protocol, status)
+			}
+		}
+	}
+	pki.File(t, dir, "ca.crt", append(append([]byte{}, callers.PEM...), strangers.PEM...))
+	for protocol, c := range alive {
+		if status, body := event(c); status != http.StatusOK {
+			t.Errorf("a caller of one authority of two, %s: status %d, %s", protocol, status, body)
+		}
+	}
 	pki.File(t, dir, "ca.crt", strangers.PEM)
 	if status, _ := event(kept); status != http.StatusUnauthorized {
 		t.Errorf("a caller of the old authority: status %d", status)
