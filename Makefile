@@ -64,7 +64,7 @@ e2e: dist/tools/controlplane build dist/bin/knative ## Follow alerts through Kna
 .PHONY: dist/bin/knative
 dist/bin/knative:
 	@mkdir -p dist/bin
-	@go build -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./test/e2e/cmd/knative
+	@go build -o $@ ./test/e2e/cmd/knative
 
 .PHONY: browser
 browser: ## Test the page in headless Chromium; screenshots go to dist/screenshots.

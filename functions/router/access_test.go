@@ -3,12 +3,15 @@ package function
 import (
 	"encoding/base64"
 	"errors"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/riposte-dev/riposte/shared/auth"
 	"github.com/riposte-dev/riposte/shared/config"
@@ -122,6 +125,17 @@ func TestAccessRotates(t *testing.T) {
 		put(step.content)
 		if err := a.check(serve.Request{Header: vector(), Body: []byte(vectorBody)}, time.Unix(vectorTime, 0)); !errors.Is(err, step.want) {
 			t.Errorf("with %d lines: %v, want %v", strings.Count(step.content, "\n"), err, step.want)
+		}
+	}
+}
+
+// Without authorities nobody could show a certificate of one.
+func TestMTLSNeedsAuthorities(t *testing.T) {
+	c := Config{access: access{Auth: authMTLS}, output: output{Sink: "http://broker", Concurrency: 1, Queue: 1, Timeout: time.Second}}
+	for _, mutual := range []bool{true, false} {
+		_, err := newRouter(c, serve.Host{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Mutual: mutual})
+		if (err == nil) != mutual || err != nil && !strings.Contains(err.Error(), "TLS_CLIENT_CA_FILE") {
+			t.Errorf("with authorities %t: %v", mutual, err)
 		}
 	}
 }

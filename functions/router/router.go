@@ -57,6 +57,9 @@ type router struct {
 }
 
 func newRouter(c Config, host serve.Host) (serve.Service, error) {
+	if c.Auth == authMTLS && !host.Mutual {
+		return nil, errors.New("AUTH is mtls although TLS_CLIENT_CA_FILE is not set: want the authorities of the senders there, or nobody could send")
+	}
 	r := &router{access: c.access}
 	var err error
 	if r.engine, err = newEngine(c.output, host); err != nil {

@@ -52,6 +52,8 @@ type Reply struct {
 type Host struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	// Mutual says that callers are asked for a certificate: TLS_CLIENT_CA_FILE is set.
+	Mutual bool
 }
 
 // service hosts a Service.

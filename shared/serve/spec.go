@@ -92,7 +92,7 @@ func DefineService[C any](info Info, newService func(C, Host) (Service, error)) 
 				return nil, err
 			}
 			h.logTo(common.LogLevel)
-			inner, err := newService(*own, Host{Log: h.log, Metrics: h.metrics.registry})
+			inner, err := newService(*own, Host{Log: h.log, Metrics: h.metrics.registry, Mutual: environ["TLS_CLIENT_CA_FILE"] != ""})
 			if err != nil {
 				return nil, err
 			}
