@@ -9,6 +9,7 @@ package response
 
 import (
 	"context"
+	"time"
 
 	"github.com/riposte-dev/riposte/shared/falco"
 )
@@ -35,6 +36,37 @@ type OutcomeResponder interface {
 	Responder
 	// RespondOutcome acts on what another function did.
 	RespondOutcome(ctx context.Context, record Record) (Outcome, error)
+}
+
+// Follower is a Targeter that can wait for another function's outcome before it acts on the outcome's alert: delete-pod
+// after the evidence. It goes through all guardrails, and shares its claim with the alert that came by itself.
+type Follower interface {
+	Targeter
+	// Follow says whether the outcome is a go-ahead. A non-nil Outcome declines it.
+	Follow(ctx context.Context, record Record) *Outcome
+}
+
+// Deferrer is a Responder that may not want to act yet. It is asked after the guardrails that look at the alert alone.
+type Deferrer interface {
+	// Defer is nil where the response may go ahead. The error is a TransientError with the time to wait. The outcome by
+	// which the alert came is in ctx: CauseFrom.
+	Defer(ctx context.Context, alert falco.Alert, now time.Time) error
+}
+
+// EventResponder is a Responder that also takes events that are neither alerts nor outcomes, such as those of a clock.
+type EventResponder interface {
+	Responder
+	// Types are the event types it takes. The first is the type of a body without an envelope, which is no alert then.
+	Types() []string
+	// RespondEvent acts on an event. The alert is the one that the outcome is about in the end: the one that led to what is
+	// released. A nil Outcome is nothing to publish.
+	RespondEvent(ctx context.Context, e Event) (falco.Alert, *Outcome, error)
+}
+
+// Announcer is a Responder that tells of its outcomes where the target is: by Kubernetes Events. The wrapper calls it
+// beside the completion of the claim. What fails there is logged and changes nothing.
+type Announcer interface {
+	Announce(ctx context.Context, record Record) error
 }
 
 // Verdict is what became of an alert.
@@ -87,6 +119,8 @@ type Target struct {
 	UID       string `json:"uid,omitempty"`
 	// Resource is the plural in paths: pods, nodes, deployments.
 	Resource string `json:"resource,omitempty"`
+	// Workload is what the target is one replica of; zero where it is nobody's.
+	Workload Workload `json:"-"`
 	// Facts is what WHEN can test, as plain maps, lists and scalars.
 	Facts map[string]any `json:"-"`
 	// Object is the API object the target was made from.
@@ -107,6 +141,22 @@ func (t Target) Subject() string {
 	default:
 		return "namespaces/" + t.Namespace + "/" + resource + "/" + t.Name
 	}
+}
+
+// Workload is the controller that a target belongs to, for the budget.
+type Workload struct {
+	// Key names it: Deployment/shop/cart.
+	Key string
+	// Ready is how many of its replicas are ready.
+	Ready int
+}
+
+type causeKey struct{}
+
+// CauseFrom is the outcome that a Follower goes by; nil where the alert came by itself.
+func CauseFrom(ctx context.Context) *Record {
+	r, _ := ctx.Value(causeKey{}).(*Record)
+	return r
 }
 
 type targetKey struct{}

@@ -6,17 +6,25 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/riposte-dev/riposte/shared/falco"
 )
 
-// Event is one event as an adapter received it. A bare alert has the type of Falcosidekick's events.
+// Event is one event as an adapter received it.
 type Event struct {
 	ID   string
 	Type string
 	Data []byte
+	// Hops is how many functions answered one another up to this event: 0 for an alert.
+	Hops int
 }
+
+// MaxHops is how many functions may answer one another: an alert's outcome is the first. More than that is a loop that
+// somebody's Triggers make.
+const MaxHops = 8
 
 // AlertGuard is a guardrail that looks at the alert alone. A non-nil Outcome stops the response.
 type AlertGuard interface {
@@ -89,15 +97,30 @@ func (h *handling) run(ctx context.Context, e Event) (record *Record, err error)
 			record, err = nil, errors.New("internal error")
 		}
 	}()
-	switch e.Type {
-	case falco.TypeFalcosidekick, falco.TypeRiposte:
-		return h.runAlert(ctx, e.Data)
-	case TypeOutcome:
-		if _, ok := h.f.Responder.(OutcomeResponder); ok {
-			return h.runOutcome(ctx, e.Data)
-		}
+	types := h.f.Types()
+	if !slices.Contains(types, e.Type) {
+		return nil, InvalidError(fmt.Errorf("event type is %q: want %s", e.Type, strings.Join(types, " or ")))
 	}
-	return nil, InvalidError(fmt.Errorf("event type is %q: want %s", e.Type, h.f.types()))
+	if e.Hops >= MaxHops {
+		return nil, InvalidError(fmt.Errorf("the event is an answer to an answer, %d times over: Triggers call functions with their own outcomes", e.Hops))
+	}
+	if r, ok := h.f.Responder.(EventResponder); ok {
+		return h.runEvent(ctx, r, e)
+	}
+	if e.Type == TypeOutcome {
+		return h.runOutcome(ctx, e.Data)
+	}
+	return h.runAlert(ctx, e.Data)
+}
+
+// runEvent hands over an event that is neither an alert nor an outcome.
+func (h *handling) runEvent(ctx context.Context, r EventResponder, e Event) (*Record, error) {
+	alert, o, err := r.RespondEvent(ctx, e)
+	if err != nil || o == nil {
+		return nil, err
+	}
+	h.alert = alert
+	return h.record(h.declined("response", *o, o.Target)), nil
 }
 
 func (h *handling) runAlert(ctx context.Context, data []byte) (*Record, error) {
@@ -118,6 +141,11 @@ func (h *handling) respond(ctx context.Context) (Outcome, error) {
 	f := h.f
 	if o := h.checkAlert(); o != nil {
 		return *o, nil
+	}
+	if d, ok := f.Responder.(Deferrer); ok {
+		if err := d.Defer(ctx, h.alert, h.received); err != nil {
+			return Outcome{}, err
+		}
 	}
 	var target Target
 	if t, ok := f.Responder.(Targeter); ok {
@@ -177,6 +205,16 @@ func (h *handling) runOutcome(ctx context.Context, data []byte) (*Record, error)
 	if h.alert.IsCanary() { // The one thing that no function acts on, nor tells anybody of.
 		return h.record(Skip(Canary, "%s answered a canary", cause.Response)), nil
 	}
+	if r, ok := h.f.Responder.(Follower); ok {
+		if o := r.Follow(ctx, cause); o != nil {
+			return h.record(*o), nil
+		}
+		outcome, err := h.respond(context.WithValue(ctx, causeKey{}, &cause))
+		if err != nil {
+			return nil, err
+		}
+		return h.record(outcome), nil
+	}
 	responder, ok := h.f.Responder.(OutcomeResponder)
 	if !ok {
 		return nil, fmt.Errorf("%s takes no outcomes", h.f.Name)
@@ -205,13 +243,15 @@ func (h *handling) record(o Outcome) *Record {
 	return &r
 }
 
-// types are the event types this function takes.
-func (f *Function) types() string {
-	s := falco.TypeFalcosidekick + " or " + falco.TypeRiposte
-	if _, ok := f.Responder.(OutcomeResponder); ok {
-		s = falco.TypeFalcosidekick + ", " + falco.TypeRiposte + " or " + TypeOutcome
+// Types are the event types this function takes; the first is that of a body without an envelope.
+func (f *Function) Types() []string {
+	switch r := f.Responder.(type) {
+	case EventResponder:
+		return r.Types()
+	case OutcomeResponder, Follower:
+		return []string{falco.TypeFalcosidekick, falco.TypeRiposte, TypeOutcome}
 	}
-	return s
+	return []string{falco.TypeFalcosidekick, falco.TypeRiposte}
 }
 
 // report writes the one log line of an alert and its metrics.

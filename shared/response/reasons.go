@@ -56,6 +56,12 @@ const (
 	ConditionFalse Reason = "condition-false"
 	// ConditionError: WHEN could not be evaluated, so it is taken as false.
 	ConditionError Reason = "condition-error"
+	// Duplicate: the same rule was answered for the same target less than DEDUP_WINDOW ago.
+	Duplicate Reason = "duplicate"
+	// OverBudget: the function, the target's workload or the cluster has had as many responses as its budget allows.
+	OverBudget Reason = "over-budget"
+	// Recovered: an earlier attempt at this alert was cut off after it had made the change.
+	Recovered Reason = "recovered"
 
 	// Single responses.
 
@@ -71,6 +77,12 @@ const (
 	HostNetwork Reason = "host-network"
 	// AlreadySo: the target already was as wanted.
 	AlreadySo Reason = "already-so"
+	// EvidencePartial: the evidence was stored, and some of it could not be had.
+	EvidencePartial Reason = "evidence-partial"
+	// NoEvidence: the outcome that was to bring the evidence brought none.
+	NoEvidence Reason = "no-evidence"
+	// NothingToRelease: nothing has expired, or nothing matches what was asked for.
+	NothingToRelease Reason = "nothing-to-release"
 	// Conflict: somebody else owns the field and holds it at another value.
 	Conflict Reason = "conflict"
 	// ResidualTraffic: the target was changed, and some traffic is still allowed.

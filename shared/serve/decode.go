@@ -54,7 +54,9 @@ func checkDensity(body []byte) error {
 // decode reads the events of a request: a CloudEvent in binary or structured mode, a batch of them,
 // or a bare alert of Falco, Falcosidekick or OpenFaaS.
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
-func decode(ctx context.Context, header http.Header, body []byte) ([]response.Event, form, error) {
+//
+// plain is the type of a body without an envelope.
+func decode(ctx context.Context, header http.Header, body []byte, plain string) ([]response.Event, form, error) {
 	if err := checkDensity(body); err != nil {
 		return nil, single, err
 	}
@@ -73,12 +75,7 @@ func decode(ctx context.Context, header http.Header, body []byte) ([]response.Ev
 		e, err := decodeBinary(ctx, header, body)
 		return []response.Event{e}, single, err
 	}
-	return []response.Event{bare(body)}, single, nil
-}
-
-// bare is an alert without an envelope, as Falco's http_output and Falcosidekick's webhook and OpenFaaS outputs send it.
-func bare(body []byte) response.Event {
-	return response.Event{Type: falco.TypeFalcosidekick, Data: body}
+	return []response.Event{{Type: plain, Data: body}}, single, nil
 }
 
 func isBinary(header http.Header) bool { return header.Get("Ce-Specversion") != "" }
@@ -164,8 +161,8 @@ func checked(e event.Event) (response.Event, error) {
 	return response.Event{ID: e.ID(), Type: e.Type(), Data: e.Data()}, nil
 }
 
-// Decode reads the events of a request as every function does; for services. An error says what is wrong with it.
+// Decode reads the events of a request as every function that takes alerts does; for services. An error says what is wrong with it.
 func Decode(ctx context.Context, r Request) ([]response.Event, error) {
-	events, _, err := decode(ctx, r.Header, r.Body)
+	events, _, err := decode(ctx, r.Header, r.Body, falco.TypeFalcosidekick)
 	return events, err
 }

@@ -45,7 +45,7 @@ func (f *responses) payload(ctx context.Context, body []byte) (any, error) {
 	if len(body) > MaxBody {
 		return nil, response.InvalidError(errTooLarge)
 	}
-	e, err := decodePayload(body)
+	e, err := decodePayload(body, f.inner.Types()[0])
 	if err != nil {
 		return nil, response.InvalidError(err)
 	}
@@ -56,14 +56,14 @@ func (f *responses) payload(ctx context.Context, body []byte) (any, error) {
 	return reply, nil
 }
 
-func decodePayload(body []byte) (response.Event, error) {
+func decodePayload(body []byte, plain string) (response.Event, error) {
 	if err := checkDensity(body); err != nil {
 		return response.Event{}, err
 	}
 	if isStructured(body) {
 		return decodeStructured(body)
 	}
-	return bare(body), nil
+	return response.Event{Type: plain, Data: body}, nil
 }
 
 func (f *responses) functionURL(ctx context.Context, payload []byte) (any, error) {

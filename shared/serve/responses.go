@@ -49,7 +49,7 @@ func (f *responses) exchange(ctx context.Context, r Request) answer {
 		return f.refused(ctx, "transient", failure(err))
 	}
 	defer leave()
-	events, form, err := decode(ctx, r.Header, r.Body)
+	events, form, err := decode(ctx, r.Header, r.Body, f.inner.Types()[0])
 	if err != nil {
 		return f.refused(ctx, "invalid", failure(response.InvalidError(err)))
 	}
