@@ -61,6 +61,13 @@ e2e: dist/tools/controlplane build dist/bin/knative ## Follow alerts through Kna
 	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
 	dist/bin/cluster run -- go test -count=1 $(TESTFLAGS) ./test/e2e/...
 
+.PHONY: e2e-node
+e2e-node: dist/bin/isolate dist/bin/release dist/bin/delete-pod dist/bin/collect-evidence ## Prove isolation on a real node, with real containers and enforced NetworkPolicies; needs root.
+	@go build -o dist/bin/e2e-node ./test/e2e-node/cmd/e2e-node
+	@go build -trimpath -ldflags='-s -w' -o dist/bin/peer ./test/e2e-node/cmd/peer
+	@go test -c -tags e2enode -o dist/bin/e2e-node.test ./test/e2e-node
+	dist/bin/e2e-node test dist/bin/e2e-node.test $(ARGS)
+
 .PHONY: dist/bin/knative
 dist/bin/knative:
 	@mkdir -p dist/bin

@@ -25,7 +25,7 @@ func everywhere() set {
 // ofType are the further attributes that every event of a type has.
 func ofType(name string) set {
 	if name == TypeOutcome {
-		return newSet("response", "outcome", "alertid")
+		return newSet("response", "outcome", "alertid", "hops")
 	}
 	return nil
 }

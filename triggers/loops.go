@@ -11,8 +11,15 @@ import (
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
 )
 
-// maxWitnesses bounds the outcomes tried for one trigger.
+// maxWitnesses bounds the outcomes tried for one trigger. A loop that it hides is ended by the hops that events count.
 const maxWitnesses = 20_000
+
+// absent is no value: the outcome does not have the attribute.
+const absent = "\x00"
+
+// lateHops is what an outcome says that went around nearly as often as any may. A trigger that takes only earlier ones
+// ends a loop by itself.
+const lateHops = "7"
 
 // checkLoops finds triggers by which a function would get its own outcome back:
 // Knative would call it 255 times. It tries outcomes of every function, with the
@@ -74,6 +81,7 @@ func (t *Trigger) takesOutcomeOf(ctx context.Context, function string) bool {
 	e.SetSource("/functions/" + function)
 	e.SetID("witness")
 	e.SetExtension("response", function)
+	e.SetExtension("hops", lateHops)
 	if t.refusesFixed(e) {
 		return false
 	}
@@ -90,6 +98,14 @@ func (t *Trigger) takesOutcomeOf(ctx context.Context, function string) bool {
 			named[name] = struct{}{}
 		}
 	}
+	for _, name := range []string{"rule", "eventsource", "k8snamespace", "subject", "alertid"} { // Something that no filter names.
+		choices[name] = append(choices[name], "~"+strings.Join(choices[name], "~")+"~")
+	}
+	for name := range named {
+		if !everywhere().has(name) && !ofType(TypeOutcome).has(name) && attributeName.MatchString(name) {
+			choices[name] = append(choices[name], absent)
+		}
+	}
 	// What no filter asks for changes nothing: one value is enough.
 	for name, values := range choices {
 		if !named.has(name) {
@@ -104,7 +120,7 @@ func (t *Trigger) takesOutcomeOf(ctx context.Context, function string) bool {
 
 // fixed says of which attributes an outcome has one value only.
 func fixed(attribute string) bool {
-	return slices.Contains([]string{"type", "source", "response", "id", "specversion", "time", "data"}, attribute)
+	return slices.Contains([]string{"type", "source", "response", "hops", "id", "specversion", "time", "data"}, attribute)
 }
 
 // refusesFixed says whether the trigger demands another type, source or response, as
@@ -128,9 +144,11 @@ func (t *Trigger) try(ctx context.Context, e event.Event, names []string, choice
 			return false
 		}
 		with := e.Clone()
-		if names[0] == "subject" {
+		switch {
+		case value == absent:
+		case names[0] == "subject":
 			with.SetSubject(value)
-		} else {
+		default:
 			with.SetExtension(names[0], value)
 		}
 		if t.try(ctx, with, names[1:], choices, tried) {

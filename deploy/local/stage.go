@@ -301,6 +301,9 @@ func (s *stage) startFunction(ctx context.Context, name string, log io.Writer) e
 		}
 		spec.Account = namespace + "/" + account
 	}
+	if err := os.MkdirAll(filepath.Join(s.root, "dist", "local", "evidence"), 0o750); err != nil {
+		return fmt.Errorf("make the folder for evidence: %w", err)
+	}
 	spec.Env = s.environment(name, kubeconfig)
 	process, err := functions.Start(ctx, spec)
 	if err != nil {
@@ -337,9 +340,15 @@ func (s *stage) environment(name, kubeconfig string) []string {
 		env = slices.Clone(s.environ)
 	}
 	env = append(env, "LISTEN_ADDRESS=127.0.0.1:0", "KUBECONFIG="+kubeconfig, fmt.Sprintf("DRY_RUN=%t", s.dryRun))
+	if s.cluster != nil {
+		// Who tries things out by hand raises more alerts in a minute than anybody should answer in earnest.
+		env = append(env, "BUDGET_FUNCTION=60/1m", "BUDGET_WORKLOAD=off", "BUDGET_CLUSTER=off")
+	}
 	switch name {
 	case "label":
 		env = append(env, "LABELS=riposte.dev/suspect=true")
+	case "collect-evidence":
+		env = append(env, "ARTIFACT_URL=file://"+filepath.Join(s.root, "dist", "local", "evidence"))
 	case "slack":
 		env = append(env, "SLACK_WEBHOOK_URL="+s.services.SlackWebhookURL())
 	case "lambda":

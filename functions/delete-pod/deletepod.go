@@ -4,11 +4,12 @@
 // It acts on the one pod that shared/kube has found and verified, with the pod's UID as a
 // precondition: a pod of the same name that came up in between stays alive. It declines pods
 // that nothing would recreate, pods of StatefulSets if told so, and deletions that would leave
-// fewer healthy replicas than wanted. A deletion cannot be undone.
+// fewer healthy replicas than wanted. A deletion cannot be undone: with REQUIRE_EVIDENCE it comes after the evidence.
 package function
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ type Config struct {
 	SkipStatefulSets bool          `env:"SKIP_STATEFULSETS" envDefault:"false" help:"Refuse pods of StatefulSets."`
 	SkipStandalone   bool          `env:"SKIP_STANDALONE" envDefault:"true" help:"Refuse pods without a controller: nothing would recreate them."`
 	MinHealthy       Replicas      `env:"MIN_HEALTHY_REPLICAS" help:"Healthy replicas of the owner that must be left after the deletion."`
+	waiting
 	kube.Settings
 }
 
@@ -43,13 +45,14 @@ func (c Config) Validate() error {
 	if c.EvictTimeout < 0 {
 		return fmt.Errorf("EVICT_TIMEOUT is %q: want a duration that is not negative", c.EvictTimeout)
 	}
-	return c.Settings.Validate()
+	return errors.Join(c.waiting.Validate(), c.Settings.Validate())
 }
 
 type responder struct {
 	*kube.PodFinder
 	config Config
 	client *kube.Client
+	dryRun bool
 }
 
 func newResponder(c Config, common response.Settings) (response.Responder, error) {
@@ -60,12 +63,19 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 	if err != nil {
 		return nil, err
 	}
-	return &responder{kube.NewPodFinder(client, c.Settings, kube.LevelPod), c, client}, nil
+	return &responder{kube.NewPodFinder(client, c.Settings, kube.LevelPod), c, client, common.DryRun}, nil
 }
 
 // Respond implements response.Responder.
 func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcome, error) {
-	found := kube.FoundFrom(ctx)
+	o, err := r.respond(ctx, kube.FoundFrom(ctx))
+	if err != nil {
+		return response.Outcome{}, err
+	}
+	return r.witnessed(ctx, o), nil
+}
+
+func (r *responder) respond(ctx context.Context, found *kube.Found) (response.Outcome, error) {
 	if o := r.decline(found); o != nil {
 		return *o, nil
 	}

@@ -200,11 +200,13 @@ type process struct {
 	url     string
 }
 
-// startProcess starts the function's binary behind a proxy and waits until it listens.
-func startProcess(t *testing.T, binary string, proxy *testkit.Proxy) *process {
+// startProcess starts a function's binary behind a proxy, without claims unless the environment says otherwise, and waits
+// until it listens.
+func startProcess(t *testing.T, binary string, proxy *testkit.Proxy, environment ...string) *process {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), binary)
-	command.Env = append(os.Environ(), "KUBECONFIG="+proxy.Kubeconfig, "LISTEN_ADDRESS=127.0.0.1:0")
+	command.Env = append(os.Environ(), "KUBECONFIG="+proxy.Kubeconfig, "LISTEN_ADDRESS=127.0.0.1:0", "CLAIMS=none")
+	command.Env = append(command.Env, environment...)
 	log, err := command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,7 @@
 //
 // It makes a NetworkPolicy for this one pod, owned by the pod and selecting it by a label
 // nobody else has, and, with DETACH, takes off the labels by which Services, the owner and
-// other policies select the pod. Kubernetes policies only ever add permissions, so it then
+// other policies select the pod. A restore record says how to undo it. Kubernetes policies only ever add permissions, so it then
 // computes what other policies still allow and says so in the outcome.
 //
 // It cannot isolate pods on their node's network. Whether connections that are already open
@@ -18,13 +18,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/riposte-dev/riposte/shared/config"
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/restore"
 )
 
 // Config are the settings of isolate.
@@ -35,11 +35,15 @@ type Config struct {
 	AllowNamespaces config.List `env:"ALLOW_NAMESPACES" help:"Namespaces whose pods the pod may still talk to."`
 	AllowDNS        bool        `env:"ALLOW_DNS" envDefault:"false" help:"Let the pod ask the DNS servers in kube-system; DNS can carry data out."`
 	Detach          bool        `env:"DETACH" envDefault:"true" help:"Take off the labels by which Services, the owner and other policies select the pod."`
+	restore.Terms
 	kube.Settings
 }
 
 // Validate checks what the types do not.
 func (c Config) Validate() error {
+	if err := c.Terms.Validate(); err != nil {
+		return err
+	}
 	if c.Direction != "both" && c.Detach {
 		// Detached, the pod would leave the policies that hold it in the direction that is not cut.
 		return fmt.Errorf("DIRECTION is %q and DETACH is true: want DETACH=false, or DIRECTION=both", c.Direction)
@@ -57,13 +61,11 @@ func (c Config) Validate() error {
 	return c.Settings.Validate()
 }
 
-// restoreAnnotation keeps the labels that were taken off, as JSON.
-const restoreAnnotation = "riposte.dev/restore.isolate"
-
 type responder struct {
 	*kube.PodFinder
-	config Config
-	client *kube.Client
+	config  Config
+	client  *kube.Client
+	records *restore.Writer
 }
 
 func newResponder(c Config, common response.Settings) (response.Responder, error) {
@@ -71,12 +73,13 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 	if err != nil {
 		return nil, err
 	}
-	return &responder{kube.NewPodFinder(client, c.Settings, kube.LevelPod), c, client}, nil
+	records := restore.NewWriter("isolate", c.Terms, common.Store)
+	return &responder{kube.NewPodFinder(client, c.Settings, kube.LevelPod), c, client, records}, nil
 }
 
 // Respond implements response.Responder. The policy comes first: the pod is cut off in the same
 // moment in which it gets the policy's label and loses the others.
-func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcome, error) {
+func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Outcome, error) {
 	found := kube.FoundFrom(ctx)
 	if found.Pod.Spec.HostNetwork {
 		return response.Refuse(response.HostNetwork, "the pod uses its node's network, which no policy can cut for it alone"), nil
@@ -85,16 +88,15 @@ func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcom
 	if err != nil {
 		return response.Outcome{}, err
 	}
-	labels, changes, declined, err := r.relabel(ctx, found)
-	switch {
-	case apierrors.IsNotFound(err):
-		return response.Skip(response.Gone, "the pod went away"), nil
-	case kube.IsReplaced(err):
-		return response.Skip(response.Replaced, "another pod has taken the name since"), nil
-	case err != nil:
+	var labels map[string]string
+	var changes []response.Change
+	declined, err := r.Try(ctx, func(found *kube.Found) (response.Outcome, error) {
+		var err error
+		labels, changes, err = r.relabel(ctx, found, alert)
 		return response.Outcome{}, err
-	case declined != nil:
-		return *declined, nil
+	})
+	if err != nil || declined.Verdict != "" {
+		return declined, err
 	}
 	residual, err := r.verify(ctx, found.Pod, labels)
 	if err != nil {

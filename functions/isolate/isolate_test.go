@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/riposte-dev/riposte/shared/restore"
 	"github.com/riposte-dev/riposte/shared/testkit"
 )
 
@@ -34,11 +35,35 @@ func policyOf(t *testing.T, env *testkit.Env, p corev1.Pod) *networkingv1.Networ
 	return policy
 }
 
-// own are labels without those that the scheduler adds.
+// own are labels without those that the scheduler adds, and without the mark of what is contained.
 func own(labels settings) settings {
 	labels = maps.Clone(labels)
-	maps.DeleteFunc(labels, func(key, _ string) bool { return strings.HasPrefix(key, "topology.kubernetes.io/") })
+	maps.DeleteFunc(labels, func(key, _ string) bool {
+		return strings.HasPrefix(key, "topology.kubernetes.io/") || key == restore.Contained
+	})
 	return labels
+}
+
+// record is what the restore record of a pod puts back: labels, "" for none. It speaks of the policy, too.
+func record(t *testing.T, p *corev1.Pod) settings {
+	t.Helper()
+	r, err := restore.Keys(nil).Open(&restore.Object{TypeMeta: metav1.TypeMeta{Kind: "Pod"}, ObjectMeta: p.ObjectMeta}, "isolate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, policy := settings{}, false
+	for _, c := range r.Changes {
+		if c.Field == "networkpolicies/"+policyName(p) {
+			policy = true
+			continue
+		}
+		before, _ := c.Before.(string)
+		back[strings.TrimSuffix(strings.TrimPrefix(c.Field, "metadata.labels["), "]")] = before
+	}
+	if !policy {
+		t.Errorf("the restore record %+v does not speak of the policy", r)
+	}
+	return back
 }
 
 // web makes a Deployment whose pods carry a label beside that of the Deployment.
@@ -79,9 +104,9 @@ func TestSuspectIsCutOffAndReplaced(t *testing.T) {
 	if diff := cmp.Diff(settings{"riposte.dev/isolated": string(suspect.UID), "team": "red"}, own(now.Labels)); diff != "" {
 		t.Errorf("labels of the suspect (-want +got):\n%s", diff)
 	}
-	wantRecord := fmt.Sprintf(`{"labels":{"app":"web","pod-template-hash":%q}}`, suspect.Labels["pod-template-hash"])
-	if got := now.Annotations["riposte.dev/restore.isolate"]; got != wantRecord {
-		t.Errorf("the restore record is %s, want %s", got, wantRecord)
+	wantRecord := settings{isolatedLabel: "", "app": "web", "pod-template-hash": suspect.Labels["pod-template-hash"]}
+	if diff := cmp.Diff(wantRecord, record(t, now)); diff != "" || now.Labels[restore.Contained] != "true" {
+		t.Errorf("what is to be put back (-want +got):\n%s", diff)
 	}
 	if now.UID != suspect.UID || now.DeletionTimestamp != nil {
 		t.Error("the suspect is not the same or on its way out")
@@ -325,7 +350,7 @@ func TestWhatSomebodyUndidIsPutRight(t *testing.T) {
 			alert := testkit.AlertFor(t, pod)
 			testkit.Post(t, r, alert).Expect(t, "200 applied")
 			env.Get(t, &pod)
-			wantSpec, wantLabels, wantRecord := policyOf(t, env, pod).Spec, pod.Labels, pod.Annotations[restoreAnnotation]
+			wantSpec, wantLabels, wantRecord := policyOf(t, env, pod).Spec, pod.Labels, record(t, &pod)
 			switch policy := policyOf(t, env, pod); {
 			case tc.gone:
 				env.Delete(t, policy)
@@ -344,7 +369,7 @@ func TestWhatSomebodyUndidIsPutRight(t *testing.T) {
 			if diff := cmp.Diff(wantLabels, pod.Labels); diff != "" {
 				t.Errorf("labels (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(wantRecord, pod.Annotations[restoreAnnotation]); diff != "" {
+			if diff := cmp.Diff(wantRecord, record(t, &pod)); diff != "" {
 				t.Errorf("the restore record (-want +got):\n%s", diff)
 			}
 			testkit.Post(t, r, alert).Expect(t, "200 unchanged already-so")
@@ -355,34 +380,25 @@ func TestWhatSomebodyUndidIsPutRight(t *testing.T) {
 func TestRestoreRecordThatSomebodyWroteIntoDoesNotPreventTheIsolation(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
-	for name, tc := range map[string]struct {
-		record string
-		kept   settings // what of it stays in the record
-	}{
-		"text":                     {"not json", nil},
-		"another type":             {`["app"]`, nil},
-		"labels of another type":   {`{"labels":["app"]}`, nil},
-		"labels with other values": {`{"labels":{"app":7}}`, nil},
-		"no labels":                {`{"labels":null}`, nil},
-		"null":                     {`null`, nil},
-		"nothing":                  {``, nil},
-		"an older record":          {`{"labels":{"before":"x"}}`, settings{"before": "x"}},
-		"a false value":            {`{"labels":{"app":"other"}}`, nil},
+	for name, text := range map[string]string{
+		"text":                   "not json",
+		"another type":           `["app"]`,
+		"null":                   `null`,
+		"nothing":                ``,
+		"one of an older form":   `{"labels":{"before":"x"}}`,
+		"one of another pod":     `{"version":1,"response":"isolate","uid":"another","alert":{},"changes":[]}`,
+		"one that is very large": `{"version":"` + strings.Repeat("x", 100<<10) + `"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pod := env.Deploy(t, web(env.Namespace(t), func(d *appsv1.Deployment) {
-				d.Spec.Template.Annotations = settings{restoreAnnotation: tc.record}
+				d.Spec.Template.Annotations = settings{"riposte.dev/restore.isolate": text}
 			}))[0]
-			hash := pod.Labels["pod-template-hash"]
+			want := settings{isolatedLabel: "", "app": "web", "pod-template-hash": pod.Labels["pod-template-hash"]}
 			testkit.Post(t, run(t, nil), testkit.AlertFor(t, pod)).Expect(t, "200 applied")
 			env.Get(t, &pod)
-			want := fmt.Sprintf(`{"labels":{"app":"web","pod-template-hash":%q}}`, hash)
-			if tc.kept != nil {
-				want = fmt.Sprintf(`{"labels":{"app":"web","before":"x","pod-template-hash":%q}}`, hash)
-			}
-			if got := pod.Annotations[restoreAnnotation]; got != want {
-				t.Errorf("the restore record is %s, want %s", got, want)
+			if diff := cmp.Diff(want, record(t, &pod)); diff != "" {
+				t.Errorf("what is to be put back (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -544,6 +560,9 @@ func TestSettingsAreCheckedAtTheStart(t *testing.T) {
 		"a list of networks with a gap":   {"ALLOW_CIDRS", "10.1.0.0/16,,10.2.0.0/16"},
 		"a namespace that is no name":     {"ALLOW_NAMESPACES", "Forensics"},
 		"one direction of a detached pod": {"DIRECTION", "egress"},
+		"a time that is negative":         {"TTL", "-1s"},
+		"a time above the maximum":        {"TTL", "48h"},
+		"a key that is too short":         {"RESTORE_KEY", "secret"},
 		"a choice that is neither":        {"DETACH", "maybe"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,12 +14,13 @@ import (
 
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/restore"
 )
 
 // isolatedLabel selects one pod: its value is the pod's UID.
-const isolatedLabel = "riposte.dev/isolated"
+const isolatedLabel = restore.Isolated
 
-func policyName(pod *corev1.Pod) string { return "riposte-isolate-" + string(pod.UID) }
+func policyName(pod *corev1.Pod) string { return restore.PolicyName(string(pod.UID)) }
 
 // ensurePolicy makes the pod's policy, or puts it right if somebody changed it.
 func (r *responder) ensurePolicy(ctx context.Context, pod *corev1.Pod) ([]response.Change, error) {

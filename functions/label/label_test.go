@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/riposte-dev/riposte/shared/restore"
 	"github.com/riposte-dev/riposte/shared/testkit"
 )
 
@@ -19,10 +20,12 @@ func run(t *testing.T, s settings) *testkit.Running {
 	return testkit.Cluster(t).Run(t, "label", New(), s)
 }
 
-// own are labels without those that the scheduler adds.
+// own are labels without those that the scheduler adds, and without the mark of what is contained.
 func own(labels settings) settings {
 	labels = maps.Clone(labels)
-	maps.DeleteFunc(labels, func(key, _ string) bool { return strings.HasPrefix(key, "topology.kubernetes.io/") })
+	maps.DeleteFunc(labels, func(key, _ string) bool {
+		return strings.HasPrefix(key, "topology.kubernetes.io/") || key == restore.Contained
+	})
 	return labels
 }
 
@@ -266,15 +269,13 @@ func TestPodThatChangesBetweenReadingAndWriting(t *testing.T) {
 	}
 }
 
-func TestConflictOfTheServersOwnMakingIsNotTakenForAnotherPod(t *testing.T) {
+func TestConflictOfTheServersOwnMakingIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
 	pod := newPod(t, env, nil)
 	r := run(t, settings{"LABELS": "quarantine=true"})
 	r.Proxy.Inject(&testkit.Fault{Verb: "patch", Times: 1, Effect: testkit.Answers(409, 0)})
-	alert := testkit.AlertFor(t, pod)
-	testkit.Post(t, r, alert).Expect(t, "500")
-	testkit.Post(t, r, alert).Expect(t, "200 applied")
+	testkit.Post(t, r, testkit.AlertFor(t, pod)).Expect(t, "200 applied")
 }
 
 func TestSettingsAreCheckedAtTheStart(t *testing.T) {
@@ -295,6 +296,12 @@ func TestSettingsAreCheckedAtTheStart(t *testing.T) {
 		"an empty entry":            {settings{"LABELS": "a=b,"}, "LABELS"},
 		"a level there is not":      {settings{"LABELS": "a=b", "LEVEL": "cluster"}, "LEVEL"},
 		"a choice that is neither":  {settings{"LABELS": "a=b", "FORCE": "perhaps"}, "FORCE"},
+		"a mark of Riposte's":       {settings{"LABELS": "riposte.dev/contained=false"}, "LABELS"},
+		"an isolation":              {settings{"LABELS": "riposte.dev/isolated-"}, "LABELS"},
+		"a time too short":          {settings{"LABELS": "a=b", "TTL": "1ms"}, "TTL"},
+		"a label of Kubernetes on nodes, unsigned": {
+			settings{"LABELS": "node.kubernetes.io/exclude-from-external-load-balancers=true", "LEVEL": "node", "TTL": "1h"}, "RESTORE_KEY",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := settings{"KUBECONFIG": env.Kubeconfig}

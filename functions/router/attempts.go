@@ -79,7 +79,8 @@ func (e *engine) callOnce(t *task, d *delivery) (answer, error) {
 			return answer{}, fmt.Errorf("journal: %w", err)
 		}
 	}
-	a := e.caller.call(t.calls, d.event, r.to, r.policy.retry.RequestTimeout, header)
+	a, span := e.call(t.calls, d, header)
+	defer func() { endCall(span, a) }()
 	if t.calls.Err() != nil && a.err != nil {
 		return a, fmt.Errorf("call %s: %w", r.function, context.Cause(t.calls))
 	}

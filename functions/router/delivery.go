@@ -13,14 +13,14 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/riposte-dev/riposte/shared/response"
 )
 
 // delivery is one event on its way to one function.
 type delivery struct {
 	event event.Event
 	route *route
-	// generation is how many answers led from what came in to this event.
-	generation int
 	// attempts that were made, and what came of the last one.
 	attempts int
 	last     answer
@@ -35,7 +35,7 @@ type delivery struct {
 func (d *delivery) key() string {
 	data := sha256.Sum256(d.event.DataEncoded)
 	sum := sha256.Sum256([]byte(strings.Join([]string{
-		d.event.Source(), d.event.ID(), d.event.Type(), d.route.trigger, strconv.Itoa(d.generation), string(data[:]),
+		d.event.Source(), d.event.ID(), d.event.Type(), d.route.trigger, strconv.Itoa(response.HopsOf(d.event)), string(data[:]),
 	}, "\x00")))
 	return hex.EncodeToString(sum[:16])
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/riposte-dev/riposte/shared/serve"
@@ -19,6 +20,7 @@ type engine struct {
 	settings output
 	log      *slog.Logger
 	metrics  *metrics
+	tracer   trace.Tracer
 	caller   caller
 	table    atomic.Pointer[table]
 	tasks    *tasks
@@ -38,7 +40,7 @@ type engine struct {
 
 func newEngine(settings output, host serve.Host) (*engine, error) {
 	e := &engine{
-		settings: settings, log: host.Log, metrics: newMetrics(host.Metrics), caller: newCaller(),
+		settings: settings, log: host.Log, metrics: newMetrics(host.Metrics), tracer: host.Tracer, caller: newCaller(),
 		tasks: newTasks(), destinations: map[string]*destination{},
 	}
 	var err error

@@ -24,7 +24,6 @@ type entry struct {
 	Function   string    `json:"function"`
 	Address    string    `json:"address"`
 	DeadLetter string    `json:"deadLetter,omitempty"`
-	Generation int       `json:"generation,omitempty"`
 	Attempts   int       `json:"attempts,omitempty"`
 	Failed     *failure  `json:"failed,omitempty"`
 	Due        time.Time `json:"due,omitzero"`
@@ -45,7 +44,7 @@ func encodeEntry(d *delivery) ([]byte, error) {
 	bare.DataEncoded, bare.DataBase64 = nil, false
 	out := entry{
 		Event: bare, Data: d.event.DataEncoded, Trigger: d.route.trigger, Function: d.route.function, Address: d.route.to.URL.String(),
-		Generation: d.generation, Attempts: d.attempts, Due: d.due,
+		Attempts: d.attempts, Due: d.due,
 	}
 	if d.route.deadLetter != nil {
 		out.DeadLetter = d.route.deadLetter.URL.String()
@@ -75,7 +74,7 @@ func decodeEntry(body []byte) (entry, error) {
 // delivery is what the copy is of, by the way its Trigger has now. Where there is no such Trigger any more the delivery
 // has failed: who took the Trigger away wants the function not to act, and to know what it would have acted on.
 func (in entry) delivery(t *table) *delivery {
-	d := &delivery{event: in.Event, generation: in.Generation, attempts: in.Attempts, due: in.Due, route: t.named[in.Trigger]}
+	d := &delivery{event: in.Event, attempts: in.Attempts, due: in.Due, route: t.named[in.Trigger]}
 	if in.Failed != nil {
 		d.last = answer{status: in.Failed.Status, body: in.Failed.Body, err: errors.New(in.Failed.Error)}
 	}

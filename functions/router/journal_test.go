@@ -254,11 +254,14 @@ func runProgram(t *testing.T, settings map[string]string) *program {
 	return p
 }
 
-func (p *program) post(t *testing.T, body []byte) int {
+func (p *program) post(t *testing.T, body []byte, header ...string) int {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.address, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
 	}
 	answer, err := (&http.Client{}).Do(r)
 	if err != nil {

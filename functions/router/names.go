@@ -34,6 +34,9 @@ func (e *engine) name(in response.Event) (event.Event, error) {
 	if err != nil {
 		return event.Event{}, response.InvalidError(err)
 	}
+	if in.Hops > response.HopsOf(out) { // The one thing a sender knows better: who answered whom.
+		response.SetHops(&out, in.Hops)
+	}
 	return out, nil
 }
 

@@ -44,7 +44,7 @@ type sink struct {
 
 func newSink() *sink { return &sink{taken: map[string]int{}, held: make(chan string, 10_000)} }
 
-func (s *sink) take(_ context.Context, events []response.Event) (report, error) {
+func (s *sink) take(_ context.Context, events []serve.Event) (report, error) {
 	for _, e := range events {
 		alert, err := falco.Decode(e.Data)
 		if err != nil {

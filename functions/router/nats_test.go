@@ -97,8 +97,8 @@ func TestMessagesOfAllForms(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var got []response.Event
-			n := natsInput{take: func(_ context.Context, events []response.Event) (report, error) {
-				got = events
+			n := natsInput{take: func(_ context.Context, events []serve.Event) (report, error) {
+				got = bare(events)
 				return report{}, nil
 			}}
 			err := n.offer(t.Context(), test.header, test.data)
@@ -110,7 +110,7 @@ func TestMessagesOfAllForms(t *testing.T) {
 			}
 		})
 	}
-	n := natsInput{take: func(context.Context, []response.Event) (report, error) { return report{}, errors.New("no") }}
+	n := natsInput{take: func(context.Context, []serve.Event) (report, error) { return report{}, errors.New("no") }}
 	if err := n.offer(t.Context(), nil, numbered(1)); err == nil {
 		t.Error("what fails is delivered")
 	}

@@ -73,7 +73,7 @@ func (p *pubSubInput) takes(q serve.Request) bool {
 }
 
 // open checks the sender and takes the alert out of the message.
-func (p *pubSubInput) open(ctx context.Context, q serve.Request) ([]response.Event, error) {
+func (p *pubSubInput) open(ctx context.Context, q serve.Request) ([]serve.Event, error) {
 	if err := p.authenticate(ctx, q.Header); err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func (c Config) graves() error {
 
 // intake is where every input hands its events to. A nil error says that each is delivered, queued durably or
 // dead-lettered, or that no Trigger wants it; an error has a kind.
-type intake func(ctx context.Context, events []response.Event) (report, error)
+type intake func(ctx context.Context, events []serve.Event) (report, error)
 
 // router is the service.
 type router struct {
@@ -93,7 +93,7 @@ func (r *router) Exchange(ctx context.Context, q serve.Request) (serve.Reply, er
 }
 
 // enter reads the events of a request and hands them in.
-func (r *router) enter(ctx context.Context, q serve.Request, open func(context.Context, serve.Request) ([]response.Event, error)) (serve.Reply, error) {
+func (r *router) enter(ctx context.Context, q serve.Request, open func(context.Context, serve.Request) ([]serve.Event, error)) (serve.Reply, error) {
 	events, err := open(ctx, q)
 	switch {
 	case errors.Is(err, auth.ErrUnauthenticated):

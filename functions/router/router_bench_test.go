@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/riposte-dev/riposte/shared/auth"
 	"github.com/riposte-dev/riposte/shared/config"
@@ -36,7 +37,7 @@ func benchRouter(b *testing.B, triggers int, functionURL string) *router {
 	s, err := newRouter(Config{
 		access: access{Auth: authRequired, Secrets: auth.Secrets{Token: config.NewSecret("AUTH_TOKEN", token16)}},
 		output: output{Triggers: dir, FunctionURL: functionURL + "/{function}", Concurrency: 10, Queue: 100_000, Timeout: time.Minute},
-	}, serve.Host{Log: slog.New(slog.NewJSONHandler(io.Discard, nil)), Metrics: prometheus.NewRegistry()}) //nolint:sloglint // Its lines cost what they cost.
+	}, serve.Host{Log: slog.New(slog.NewJSONHandler(io.Discard, nil)), Metrics: prometheus.NewRegistry(), Tracer: noop.Tracer{}}) //nolint:sloglint // Its lines cost what they cost.
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -54,7 +55,7 @@ func BenchmarkTake(b *testing.B) {
 		for name, rule := range map[string]string{"unwanted": "no such rule", "wanted": "rule 5"} {
 			b.Run(fmt.Sprintf("%s/%d-triggers", name, triggers), func(b *testing.B) {
 				e := benchRouter(b, triggers, "http://127.0.0.1:1").engine
-				in := []response.Event{{Type: falco.TypeFalcosidekick, Data: []byte(strings.ReplaceAll(string(alertAt(b, 1)), "Terminal shell in container", rule))}}
+				in := []serve.Event{{Event: response.Event{Type: falco.TypeFalcosidekick, Data: []byte(strings.ReplaceAll(string(alertAt(b, 1)), "Terminal shell in container", rule))}}}
 				b.ReportAllocs()
 				for b.Loop() {
 					if name == "unwanted" {
@@ -87,7 +88,7 @@ func BenchmarkJournal(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			body := bytes.ReplaceAll(alertAt(b, int(n.Add(1))), []byte("Terminal shell in container"), []byte("rule 5"))
-			if r, err := e.take(b.Context(), []response.Event{{Type: falco.TypeFalcosidekick, Data: body}}); err != nil || !r.queued {
+			if r, err := e.take(b.Context(), []serve.Event{{Event: response.Event{Type: falco.TypeFalcosidekick, Data: body}}}); err != nil || !r.queued {
 				b.Errorf("taken: %v (%v)", r, err)
 			}
 		}

@@ -71,7 +71,7 @@ func isSNS(q serve.Request) bool {
 const maxAge = time.Hour + auth.Tolerance
 
 // open checks a message and takes the alert out of it; messages about the subscription itself hold none.
-func (s *snsInput) open(ctx context.Context, q serve.Request) ([]response.Event, error) {
+func (s *snsInput) open(ctx context.Context, q serve.Request) ([]serve.Event, error) {
 	if len(s.Topics) == 0 {
 		return nil, unproven{errors.New("SNS_TOPIC_ARNS is not set: nothing is taken from SNS")}
 	}
@@ -123,7 +123,7 @@ func (s *snsInput) check(ctx context.Context, m snsMessage) error {
 }
 
 // alert is the event in a notification.
-func (s *snsInput) alert(ctx context.Context, m snsMessage) ([]response.Event, error) {
+func (s *snsInput) alert(ctx context.Context, m snsMessage) ([]serve.Event, error) {
 	sent, err := time.Parse(time.RFC3339, m.Timestamp)
 	if err != nil {
 		return nil, err

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/serve"
 )
 
 const (
@@ -23,6 +25,7 @@ const (
 // taken is an event on its way.
 type taken struct {
 	event  event.Event
+	span   trace.Span
 	routes []*route
 	tasks  []*task
 	match  time.Duration
@@ -30,7 +33,7 @@ type taken struct {
 
 // take delivers events to the functions whose Triggers want them. All are read before the first is delivered. Those of
 // a batch that cannot be read are the sender's to look after: the others are delivered, and the error names the first.
-func (e *engine) take(ctx context.Context, in []response.Event) (report, error) {
+func (e *engine) take(ctx context.Context, in []serve.Event) (report, error) {
 	begin := time.Now()
 	if e.held.Load() >= maxHeld {
 		e.metrics.events.WithLabelValues("busy").Add(float64(len(in)))
@@ -41,14 +44,14 @@ func (e *engine) take(ctx context.Context, in []response.Event) (report, error) 
 	for i := range events {
 		t := &events[i]
 		for _, r := range t.routes {
-			t.tasks = append(t.tasks, e.start(ctx, &delivery{event: t.event, route: r}))
+			t.tasks = append(t.tasks, e.start(trace.ContextWithSpan(ctx, t.span), &delivery{event: t.event, route: r}))
 		}
 		all = append(all, t.tasks...)
 	}
 	late := e.wait(ctx, all)
 	out, failed := report{}, late
 	for i := range events {
-		failed = errors.Join(failed, e.conclude(ctx, &events[i], &out, begin))
+		failed = errors.Join(failed, e.conclude(trace.ContextWithSpan(ctx, events[i].span), &events[i], &out, begin))
 	}
 	if failed != nil {
 		return out, response.TransientError(failed, 0)
@@ -57,7 +60,7 @@ func (e *engine) take(ctx context.Context, in []response.Event) (report, error) 
 }
 
 // match names the events and finds the ways they take.
-func (e *engine) match(ctx context.Context, in []response.Event) (events []taken, invalid error) {
+func (e *engine) match(ctx context.Context, in []serve.Event) (events []taken, invalid error) {
 	table := e.table.Load()
 	wrong := 0
 	for i, one := range in {
@@ -79,12 +82,20 @@ func (e *engine) match(ctx context.Context, in []response.Event) (events []taken
 }
 
 // read names one event and finds the ways it takes. Not every input survives a panic by itself.
-func (e *engine) read(ctx context.Context, in *table, one response.Event) (t taken, err error) {
+func (e *engine) read(ctx context.Context, in *table, one serve.Event) (t taken, err error) {
+	ctx, t.span = e.begin(ctx, one)
+	defer func() {
+		if err != nil {
+			t.span.SetStatus(codes.Error, "not an alert or an outcome")
+			t.span.End()
+		}
+	}()
 	defer e.survive(ctx, &err)
 	begin := time.Now()
-	if t.event, err = e.name(one); err != nil {
+	if t.event, err = e.name(one.Event); err != nil {
 		return t, err
 	}
+	t.event = enroll(ctx, t.event)
 	if len(in.extensions) > 0 {
 		t.event = withExtensions(t.event, in.extensions)
 	}
@@ -108,43 +119,4 @@ func (e *engine) wait(ctx context.Context, all []*task) error {
 		}
 	}
 	return nil
-}
-
-// conclude writes the one log line of an event.
-func (e *engine) conclude(ctx context.Context, in *taken, out *report, begin time.Time) error {
-	out.hops = append(out.hops, hop{name: "match", took: in.match})
-	fate, failed := "delivered", []error(nil)
-	if len(in.tasks) == 0 {
-		fate = "unmatched"
-	}
-	functions := make([]string, len(in.tasks))
-	for i, t := range in.tasks {
-		functions[i] = in.routes[i].function
-		select {
-		case <-t.safe:
-		default: // take says so.
-			fate = "failed"
-			continue
-		}
-		switch {
-		case t.queued:
-			out.queued, out.hops = true, append(out.hops, hop{name: functions[i], desc: "queued"})
-			if fate == "delivered" {
-				fate = "queued"
-			}
-		case t.result.err != nil:
-			fate, failed = "failed", append(failed, fmt.Errorf("%s: %w", functions[i], t.result.err))
-		}
-		out.hops = append(out.hops, t.result.hops...)
-	}
-	e.metrics.events.WithLabelValues(fate).Inc()
-	attrs := []slog.Attr{
-		slog.String("event_id", in.event.ID()), slog.String("type", in.event.Type()), slog.Any("functions", functions),
-		slog.String("result", fate), slog.Duration("duration", time.Since(begin)),
-	}
-	if rule, ok := in.event.Extensions()["rule"].(string); ok {
-		attrs = append(attrs, slog.String("rule", rule))
-	}
-	e.log.LogAttrs(ctx, slog.LevelInfo, "event", attrs...)
-	return errors.Join(failed...)
 }

@@ -98,7 +98,7 @@ func (e *engine) consider(ctx context.Context, o object) (due time.Time, err err
 		return known, nil
 	}
 	// A folder belongs to one router: what it finds when it starts was its own.
-	left := e.journal.folder != "" && !e.journal.begun
+	left := e.journal.Folder() != "" && !e.journal.begun
 	if !left && time.Since(o.modified) < e.journal.takeover {
 		return time.Time{}, nil
 	}

@@ -13,10 +13,11 @@ var rbac string
 // New is the entry point of Knative Functions (invoke: http) and of cmd.
 func New() *serve.Function {
 	return serve.New(serve.Define(serve.Info{
-		Name:     "slack",
-		Summary:  "posts alerts and outcomes to Slack.",
-		Activity: response.Notify,
-		RBAC:     rbac,
+		Name:        "slack",
+		Summary:     "posts alerts and outcomes to Slack.",
+		Activity:    response.Notify,
+		RBAC:        rbac,
+		NeedsClaims: true,
 	}, newResponder))
 }
 

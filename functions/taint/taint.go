@@ -12,38 +12,46 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/client-go/util/retry"
 
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/restore"
 )
 
 // Config are the settings of taint.
 type Config struct {
-	Key    string `env:"TAINT_KEY" envDefault:"falco/alert" help:"Key of the taint."`
-	Value  string `env:"TAINT_VALUE" envDefault:"true" help:"Value of the taint."`
-	Effect string `env:"TAINT_EFFECT" envDefault:"NoSchedule" oneof:"NoSchedule,PreferNoSchedule,NoExecute" help:"What the taint does to pods that do not tolerate it."`
+	TaintKey string `env:"TAINT_KEY" envDefault:"falco/alert" help:"Key of the taint."`
+	Value    string `env:"TAINT_VALUE" envDefault:"true" help:"Value of the taint."`
+	Effect   string `env:"TAINT_EFFECT" envDefault:"NoSchedule" oneof:"NoSchedule,PreferNoSchedule,NoExecute" help:"What the taint does to pods that do not tolerate it."`
+	restore.Terms
 	kube.Settings
 }
 
 // Validate checks key and value as the API server would.
 func (c Config) Validate() error {
-	if problems := validation.IsQualifiedName(c.Key); len(problems) > 0 {
-		return fmt.Errorf("TAINT_KEY is %q: %s", c.Key, problems[0])
+	if err := c.Terms.Validate(); err != nil {
+		return err
+	}
+	if problems := validation.IsQualifiedName(c.TaintKey); len(problems) > 0 {
+		return fmt.Errorf("TAINT_KEY is %q: %s", c.TaintKey, problems[0])
 	}
 	if problems := validation.IsValidLabelValue(c.Value); len(problems) > 0 {
 		return fmt.Errorf("TAINT_VALUE is %q: %s", c.Value, problems[0])
+	}
+	if c.TTL > 0 && restore.Reserved(c.TaintKey) && !c.Key.IsSet() {
+		return fmt.Errorf("TAINT_KEY is %q, which Kubernetes reserves, and TTL is %s: want RESTORE_KEY, without which release does not touch such a taint", c.TaintKey, c.TTL)
 	}
 	return c.Settings.Validate()
 }
 
 type responder struct {
 	*kube.PodFinder
-	taint  corev1.Taint
-	client *kube.Client
+	taint   corev1.Taint
+	client  *kube.Client
+	records *restore.Writer
 }
 
 func newResponder(c Config, common response.Settings) (response.Responder, error) {
@@ -53,58 +61,38 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 	}
 	return &responder{
 		PodFinder: kube.NewPodFinder(client, c.Settings, kube.LevelNode),
-		taint:     corev1.Taint{Key: c.Key, Value: c.Value, Effect: corev1.TaintEffect(c.Effect)},
+		taint:     corev1.Taint{Key: c.TaintKey, Value: c.Value, Effect: corev1.TaintEffect(c.Effect)},
 		client:    client,
+		records:   restore.NewWriter(restore.TaintName(c.TaintKey, c.Effect), c.Terms, common.Store),
 	}, nil
 }
 
 // Respond implements response.Responder.
-func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcome, error) {
-	found := kube.FoundFrom(ctx)
-	node, uid := found.Node, found.Node.UID
-	var outcome response.Outcome
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		if node == nil { // the last attempt met somebody else's change: read again
-			node = &corev1.Node{}
-			if err := r.client.Get(ctx, kube.Nodes, "", response.TargetFrom(ctx).Name, node); err != nil {
-				return err
-			}
-		}
-		if node.UID != uid {
-			outcome = response.Skip(response.Replaced, "another node has taken the name since")
-			return nil
-		}
-		now := *found
-		now.Node = node
-		if o := r.Protected(&now); o != nil {
-			outcome = *o
-			return nil
-		}
-		var err error
-		outcome, err = r.put(ctx, node)
-		node = nil
-		return err
-	})
-	switch {
-	case apierrors.IsNotFound(err):
-		return response.Skip(response.Gone, "the node went away"), nil
-	case kube.IsReplaced(err):
-		return response.Skip(response.Replaced, "another node has taken the name since"), nil
-	}
-	return outcome, err
+func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Outcome, error) {
+	return r.Try(ctx, func(found *kube.Found) (response.Outcome, error) { return r.put(ctx, found.Node, alert) })
 }
 
-// put adds the taint to the node as it was read. The list of taints is atomic, so the whole of it is
-// written, and only if nobody has changed the node since.
-func (r *responder) put(ctx context.Context, node *corev1.Node) (response.Outcome, error) {
+// put adds the taint to the node as it was read, and writes down how to undo it. The list of taints is atomic, so the whole
+// of it is written, and only if nobody has changed the node since. The others keep their places.
+func (r *responder) put(ctx context.Context, node *corev1.Node, alert falco.Alert) (response.Outcome, error) {
 	before := node.Spec.Taints
-	if slices.ContainsFunc(before, func(t corev1.Taint) bool { return t.MatchTaint(&r.taint) && t.Value == r.taint.Value }) {
+	after := slices.Clone(before)
+	change := response.Change{Field: restore.TaintField(r.taint), After: r.taint}
+	switch i := slices.IndexFunc(before, func(t corev1.Taint) bool { return t.MatchTaint(&r.taint) }); {
+	case i < 0:
+		after = append(after, r.taint)
+	case before[i].Value == r.taint.Value:
 		return response.Outcome{Verdict: response.Unchanged, Reason: response.AlreadySo, Message: "the node already has taint " + r.taint.ToString()}, nil
+	default:
+		change.Before, after[i] = before[i], r.taint
 	}
-	after := slices.DeleteFunc(slices.Clone(before), func(t corev1.Taint) bool { return t.MatchTaint(&r.taint) })
-	after = append(after, r.taint)
+	object := &restore.Object{TypeMeta: metav1.TypeMeta{Kind: "Node"}, ObjectMeta: node.ObjectMeta}
+	note, err := r.records.Note(ctx, object, alert, []response.Change{change})
+	if err != nil {
+		return response.Outcome{}, err
+	}
 	patch := map[string]any{
-		"metadata": map[string]any{"uid": node.UID, "resourceVersion": node.ResourceVersion},
+		"metadata": map[string]any{"uid": node.UID, "resourceVersion": node.ResourceVersion, "labels": note.Labels, "annotations": note.Annotations},
 		"spec":     map[string]any{"taints": after},
 	}
 	if err := r.client.Merge(ctx, kube.Nodes, "", node.Name, patch, nil); err != nil {

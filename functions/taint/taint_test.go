@@ -234,6 +234,8 @@ func TestSettingsAreCheckedAtTheStart(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
 	for name, tc := range map[string]struct{ variable, value string }{
+		"a time without a unit":   {"TTL", "60"},
+		"a maximum below no time": {"TTL_MAX", "-1h"},
 		"a key that is none":      {"TAINT_KEY", "a b"},
 		"a value that is none":    {"TAINT_VALUE", "a/b"},
 		"an effect there is not":  {"TAINT_EFFECT", "NoRun"},

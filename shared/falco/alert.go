@@ -89,9 +89,16 @@ func Decode(data []byte) (Alert, error) {
 // delivered twice, by whatever way, has the same ID although uuid and ce-id differ.
 func (a Alert) ID() string {
 	key := []string{a.Time.Format(time.RFC3339Nano), a.Hostname, a.Rule, a.Source, a.Fields.known("container.id")}
+	if !a.ofSystemCall() {
+		key = append(key, a.Fields.event())
+	}
 	sum := sha256.Sum256([]byte(strings.Join(key, "\x00")))
 	return hex.EncodeToString(sum[:16])
 }
+
+// ofSystemCall says whether the kernel is the source. Its times have nanoseconds, and a container's thread makes one
+// call at a time; the events of plugins have whole seconds, or come many at an instant, and have no container.
+func (a Alert) ofSystemCall() bool { return a.Source == "syscall" || a.Source == defaultSource }
 
 // MarshalJSON writes the alert in Falcosidekick's form, so that an alert inside an outcome decodes again.
 func (a Alert) MarshalJSON() ([]byte, error) {

@@ -35,7 +35,7 @@ func (a Alert) Compact() Alert {
 	}
 	fields := Fields{}
 	for _, key := range append([]string{
-		"k8s.ns.name", "k8s.pod.name", "k8s.pod.uid", "container.id", "container.full_id", "container.name",
+		"ct.id", "ka.auditid", "k8s.ns.name", "k8s.pod.name", "k8s.pod.uid", "container.id", "container.full_id", "container.name",
 		"proc.name", "proc.cmdline", "user.name",
 	}, slices.Sorted(maps.Keys(a.Fields))...) {
 		v, ok := a.Fields[key]

@@ -22,6 +22,10 @@ const clockSkew = time.Minute
 type Sane struct {
 	MinPriority falco.Priority `env:"MIN_PRIORITY" envDefault:"Debug" help:"Least severe priority that is acted on."`
 	MaxAge      time.Duration  `env:"MAX_ALERT_AGE" envDefault:"10m" help:"Older alerts are refused; 0 accepts any age."`
+	// OwnNamespace is where the ServiceAccounts of Riposte's functions are.
+	OwnNamespace string `env:"POD_NAMESPACE" help:"The function's own namespace, always protected; unset means that of its ServiceAccount."`
+	// Tells says that the function only tells people of alerts, so that it cannot cause another one but by its bookkeeping.
+	Tells bool
 }
 
 // Validate refuses a negative age.
@@ -45,6 +49,9 @@ func (s Sane) CheckAlert(a falco.Alert, now time.Time) *response.Outcome {
 		return refuse(response.TestRule, "%q is Falcosidekick's test alert", a.Rule)
 	case strings.EqualFold(a.Source, "internal") || strings.HasPrefix(a.Rule, "Falco internal:"):
 		return refuse(response.InternalSource, "the alert is Falco's own, about itself")
+	case s.ownAction(a):
+		o := response.Skip(response.OwnAction, "the alert is about what %s did, which is Riposte's own", user(a))
+		return &o
 	case !a.Priority.AtLeast(s.MinPriority):
 		return refuse(response.BelowMinPriority, "priority %s is below MIN_PRIORITY %s", a.Priority, s.MinPriority)
 	case age < -clockSkew:

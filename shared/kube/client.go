@@ -25,6 +25,7 @@ import (
 
 	"github.com/riposte-dev/riposte/shared/guard"
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/telemetry"
 )
 
 // Settings are the settings of every function that acts on Kubernetes.
@@ -122,6 +123,7 @@ func NewClient(config *rest.Config, dryRun bool, manager string) (*Client, error
 	config.QPS = -1
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
 	config.GroupVersion = &schema.GroupVersion{}
+	config.Wrap(telemetry.Kubernetes)
 	scheme := runtime.NewScheme()
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"}) // errors arrive as metav1.Status
 	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -93,6 +94,11 @@ func (f *Found) target(level Level) response.Target {
 		t.Kind, t.Resource, t.Namespace, t.Name, t.UID = top.Kind, top.resource.Plural(), f.Pod.Namespace, top.Name, string(top.UID)
 	default:
 		t.Kind, t.Resource, t.Namespace, t.Name, t.UID = "Pod", Pods.Plural(), f.Pod.Namespace, f.Pod.Name, string(f.Pod.UID)
+	}
+	if top := f.Top(); top != nil && t.Kind == "Pod" {
+		t.Workload = response.Workload{
+			Key: strings.Join([]string{top.Kind, f.Pod.Namespace, top.Name}, "/"), Ready: int(top.Status.ReadyReplicas),
+		}
 	}
 	t.Facts["kind"], t.Facts["name"], t.Facts["uid"] = t.Kind, t.Name, t.UID
 	return t

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,6 +25,8 @@ type PodFinder struct {
 	client     *Client
 	protection guard.Protection
 	level      Level
+	// mute says that the function may not create events, and has said so.
+	mute atomic.Bool
 }
 
 // NewPodFinder makes a finder whose targets are the objects of level.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/telemetry"
 )
 
 // Client sends requests. It is safe for concurrent use.
@@ -55,7 +56,7 @@ func (c *Client) Do(r *http.Request) (*http.Response, error) {
 // clients of others, such as the AWS SDK, are made to use. Without net/http's client nothing follows redirects, keeps
 // cookies or writes the URL into errors.
 func Once(transport http.RoundTripper, r *http.Request, most int64) (*http.Response, error) {
-	resp, err := transport.RoundTrip(r)
+	resp, err := telemetry.RoundTrip(transport, r, r.Method+" "+r.URL.Hostname())
 	if err != nil {
 		return nil, response.TransientError(fmt.Errorf("%s: %w", attempt(r), inOwnWords(err)), 0)
 	}

@@ -101,6 +101,11 @@ type Outcome struct {
 	Changes []Change
 	// Details are facts that belong to one response, under its own keys.
 	Details map[string]any
+	// Key tells outcomes of one function about the same alert and target apart, where there can be several; it goes into
+	// the event's id.
+	Key string
+	// Repeat says that an outcome like it was told of just before: notifiers leave it out.
+	Repeat bool
 }
 
 // Change is one field of the target, before and after.

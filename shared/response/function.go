@@ -45,6 +45,7 @@ type Function struct {
 	// Alerts and Targets are the guardrails, in order.
 	Alerts  []AlertGuard
 	Targets []TargetGuard
+	Repeats Repeats
 	// DryRun says that Responder was built to change nothing.
 	DryRun bool
 	// Timeout bounds one event; what is not done by then is Transient.
@@ -52,6 +53,8 @@ type Function struct {
 	Log     *slog.Logger
 	Observe func(Observation)
 	Now     func() time.Time
+
+	recent recent
 }
 
 // Observation is one handled event, for metrics.
@@ -73,7 +76,7 @@ func (f *Function) Handle(ctx context.Context, e Event) (*Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
 
-	h := handling{f: f, received: received}
+	h := handling{f: f, received: received, hops: e.Hops}
 	record, err := h.run(ctx, e)
 	if err == nil && record == nil {
 		return nil, nil //nolint:nilnil // Nothing to publish, and nothing wrong: said so above.
@@ -84,10 +87,18 @@ func (f *Function) Handle(ctx context.Context, e Event) (*Record, error) {
 
 // handling is one event on its way.
 type handling struct {
-	f         *Function
-	received  time.Time
-	alert     falco.Alert
-	guardrail string
+	f        *Function
+	received time.Time
+	hops     int
+	alert    falco.Alert
+	// eventID identifies what is answered, however it came: the alert's ID, or the outcome's. eventKey is its name in the store.
+	eventID, eventKey string
+	guardrail         string
+}
+
+// is says what is answered.
+func (h *handling) is(alert falco.Alert, id string) {
+	h.alert, h.eventID, h.eventKey = alert, id, h.f.key("event", id)
 }
 
 func (h *handling) run(ctx context.Context, e Event) (record *Record, err error) {
@@ -119,7 +130,7 @@ func (h *handling) runEvent(ctx context.Context, r EventResponder, e Event) (*Re
 	if err != nil || o == nil {
 		return nil, err
 	}
-	h.alert = alert
+	h.is(alert, e.ID)
 	return h.record(h.declined("response", *o, o.Target)), nil
 }
 
@@ -128,46 +139,41 @@ func (h *handling) runAlert(ctx context.Context, data []byte) (*Record, error) {
 	if err != nil {
 		return nil, InvalidError(err)
 	}
-	h.alert = alert
-	outcome, err := h.respond(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return h.record(outcome), nil
+	h.is(alert, alert.ID())
+	return h.respond(ctx)
 }
 
-// respond runs the guardrails in their order, then the response.
-func (h *handling) respond(ctx context.Context) (Outcome, error) {
+// respond runs the guardrails in their order, then the response: docs/safety.md.
+func (h *handling) respond(ctx context.Context) (*Record, error) {
 	f := h.f
 	if o := h.checkAlert(); o != nil {
-		return *o, nil
+		return h.record(*o), nil
 	}
 	if d, ok := f.Responder.(Deferrer); ok {
 		if err := d.Defer(ctx, h.alert, h.received); err != nil {
-			return Outcome{}, err
+			return nil, err
 		}
+	}
+	if record, err := h.remembered(ctx); record != nil || err != nil {
+		return record, err
 	}
 	var target Target
 	if t, ok := f.Responder.(Targeter); ok {
 		found, declined, err := t.Target(ctx, h.alert)
 		if err != nil {
-			return Outcome{}, err
+			return nil, err
 		}
 		target = found
 		if declined != nil {
-			return h.declined("protected", *declined, target), nil
+			return h.missing(ctx, *declined, target)
 		}
 	}
 	for _, g := range f.Targets {
 		if o := g.CheckTarget(ctx, h.alert, target); o != nil {
-			return h.declined("condition", *o, target), nil
+			return h.record(h.declined("condition", *o, target)), nil
 		}
 	}
-	o, err := f.Responder.Respond(WithTarget(ctx, target), h.alert)
-	if err != nil {
-		return Outcome{}, err
-	}
-	return h.declined("response", o, target), nil
+	return h.once(ctx, target, func(ctx context.Context) (Outcome, error) { return f.Responder.Respond(ctx, h.alert) })
 }
 
 func (h *handling) checkAlert() *Outcome {
@@ -201,38 +207,41 @@ func (h *handling) runOutcome(ctx context.Context, data []byte) (*Record, error)
 	}
 	// The alert guardrails are not asked again: the function that made the outcome did, and its very refusal of an
 	// old or odd alert is what people must hear of.
-	h.alert = cause.Alert
+	h.is(cause.Alert, cause.ID)
 	if h.alert.IsCanary() { // The one thing that no function acts on, nor tells anybody of.
 		return h.record(Skip(Canary, "%s answered a canary", cause.Response)), nil
 	}
-	if r, ok := h.f.Responder.(Follower); ok {
+	switch r := h.f.Responder.(type) {
+	case Follower:
 		if o := r.Follow(ctx, cause); o != nil {
 			return h.record(*o), nil
 		}
-		outcome, err := h.respond(context.WithValue(ctx, causeKey{}, &cause))
-		if err != nil {
-			return nil, err
-		}
-		return h.record(outcome), nil
+		// The same as if the alert had come by itself: one claim for both.
+		h.is(cause.Alert, cause.Alert.ID()) // Not what the outcome says: anybody may have written that.
+		return h.respond(context.WithValue(ctx, causeKey{}, &cause))
+	case OutcomeResponder:
+		return h.tell(ctx, r, cause)
 	}
-	responder, ok := h.f.Responder.(OutcomeResponder)
-	if !ok {
-		return nil, fmt.Errorf("%s takes no outcomes", h.f.Name)
-	}
+	return nil, fmt.Errorf("%s takes no outcomes", h.f.Name)
+}
+
+// tell hands an outcome to a response that acts on it.
+func (h *handling) tell(ctx context.Context, r OutcomeResponder, cause Record) (*Record, error) {
 	for _, g := range h.f.Targets {
 		if o := g.CheckTarget(ctx, h.alert, Target{}); o != nil {
 			return h.record(h.declined("condition", *o, Target{})), nil
 		}
 	}
-	o, err := responder.RespondOutcome(ctx, cause)
-	if err != nil {
-		return nil, err
+	if record, err := h.remembered(ctx); record != nil || err != nil {
+		return record, err
 	}
-	var target Target
-	if cause.Target != nil {
-		target = *cause.Target
-	}
-	return h.record(h.declined("response", o, target)), nil
+	return h.once(ctx, Target{}, func(ctx context.Context) (Outcome, error) {
+		o, err := r.RespondOutcome(ctx, cause)
+		if err == nil && o.Target.Name == "" && cause.Target != nil {
+			o.Target = *cause.Target
+		}
+		return o, err
+	})
 }
 
 func (h *handling) record(o Outcome) *Record {
@@ -240,6 +249,7 @@ func (h *handling) record(o Outcome) *Record {
 		o.Verdict = DryRun
 	}
 	r := h.f.newRecord(h.alert, o, h.received)
+	r.Hops = h.hops + 1
 	return &r
 }
 

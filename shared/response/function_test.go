@@ -375,7 +375,7 @@ func TestHandleOutcomes(t *testing.T) {
 		}
 	})
 	t.Run("the alert's guardrails are not asked again for an outcome", func(t *testing.T) {
-		q := &quarantine{}
+		q := &quarantine{outcome: response.Outcome{Verdict: response.Applied}}
 		f := wrap(&follower{quarantine: q})
 		f.Alerts = []response.AlertGuard{guard.Sane{MinPriority: falco.Emergency}}
 		record, err := f.Handle(t.Context(), other)
@@ -432,15 +432,16 @@ func TestHandleOutcomes(t *testing.T) {
 func TestHandleRefusesOtherEvents(t *testing.T) {
 	outcome, _ := outcomeEvent(t, "other")
 	alert := alertEvent(t, "01")
+	answers := func() *quarantine { return &quarantine{outcome: response.Outcome{Verdict: response.Applied}} }
 	ofType := func(e response.Event, name string) response.Event { e.Type = name; return e }
 	cases := map[string]struct {
 		responder response.Responder
 		event     response.Event
 		invalid   bool
 	}{
-		"an alert":                                 {&quarantine{}, alert, false},
-		"an alert of the router":                   {&quarantine{}, ofType(alert, falco.TypeRiposte), false},
-		"an outcome, where outcomes are taken":     {&follower{quarantine: &quarantine{}}, outcome, false},
+		"an alert":                                 {answers(), alert, false},
+		"an alert of the router":                   {answers(), ofType(alert, falco.TypeRiposte), false},
+		"an outcome, where outcomes are taken":     {&follower{quarantine: answers()}, outcome, false},
 		"an outcome, where they are not":           {&quarantine{}, outcome, true},
 		"an outcome that says it is an alert":      {&follower{quarantine: &quarantine{}}, ofType(outcome, falco.TypeFalcosidekick), true},
 		"an alert that says it is an outcome":      {&follower{quarantine: &quarantine{}}, ofType(alert, response.TypeOutcome), true},

@@ -16,6 +16,8 @@ const (
 	TestRule Reason = "test-rule"
 	// InternalSource: the alert is Falco's, about itself.
 	InternalSource Reason = "internal-source"
+	// OwnAction: the alert is about what a function of Riposte did; to answer it could go on without an end.
+	OwnAction Reason = "own-action"
 	// BelowMinPriority: the alert is less severe than MIN_PRIORITY.
 	BelowMinPriority Reason = "below-min-priority"
 	// TooOld: the alert is older than MAX_ALERT_AGE.

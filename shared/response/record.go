@@ -1,11 +1,13 @@
 package response
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 	"unicode"
@@ -19,57 +21,26 @@ import (
 // TypeOutcome is the type of the outcome event.
 const TypeOutcome = "dev.riposte.response.v1"
 
-// Activity is what kind of answer a response is: the activity of OCSF's Remediation
-// Activity class, which are the tactics of MITRE D3FEND.
-// https://schema.ocsf.io/classes/remediation_activity
-type Activity int
-
-// The activities, with OCSF's numbers.
-const (
-	Isolate Activity = 1
-	Evict   Activity = 2
-	Restore Activity = 3
-	Harden  Activity = 4
-	Detect  Activity = 5
-	// Notify is not a remediation; OCSF has 99, Other, for it.
-	Notify Activity = 99
-)
-
-// String is OCSF's caption.
-func (a Activity) String() string {
-	switch a {
-	case Isolate:
-		return "Isolate"
-	case Evict:
-		return "Evict"
-	case Restore:
-		return "Restore"
-	case Harden:
-		return "Harden"
-	case Detect:
-		return "Detect"
-	case Notify:
-		return "Notify"
-	}
-	return "Unknown"
-}
-
 // Record is the data of an outcome event: the fields Riposte's own functions read, beside
 // those of OCSF's Remediation Activity (class 7001), so that a SIEM can take it as it is.
 type Record struct {
 	// ID is deterministic: the same alert, function and target give the same one.
-	ID       string         `json:"id"`
-	Response string         `json:"response"`
-	Outcome  Verdict        `json:"outcome"`
-	Reason   Reason         `json:"reason,omitempty"`
-	Message  string         `json:"message"`
-	DryRun   bool           `json:"dry_run"`
-	AlertID  string         `json:"alert_id"`
-	Alert    falco.Alert    `json:"alert"`
-	Target   *Target        `json:"target,omitempty"`
-	Changes  []Change       `json:"changes,omitempty"`
-	Details  map[string]any `json:"details,omitempty"`
-	Timings  Timings        `json:"timings"`
+	ID       string  `json:"id"`
+	Response string  `json:"response"`
+	Outcome  Verdict `json:"outcome"`
+	Reason   Reason  `json:"reason,omitempty"`
+	Message  string  `json:"message"`
+	DryRun   bool    `json:"dry_run"`
+	// Repeat says that an outcome like it was told of just before.
+	Repeat bool `json:"repeat,omitempty"`
+	// Hops is how many functions answered one another up to this outcome: 1 for the answer to an alert.
+	Hops    int            `json:"hops"`
+	AlertID string         `json:"alert_id"`
+	Alert   falco.Alert    `json:"alert"`
+	Target  *Target        `json:"target,omitempty"`
+	Changes []Change       `json:"changes,omitempty"`
+	Details map[string]any `json:"details,omitempty"`
+	Timings Timings        `json:"timings"`
 
 	OCSF
 }
@@ -86,53 +57,22 @@ type Timings struct {
 	ResponseMS float64 `json:"response_ms"`
 }
 
-// OCSF are the attributes of the Remediation Activity class, OCSF 1.5.0.
-// https://schema.ocsf.io/1.5.0/classes/remediation_activity
-type OCSF struct {
-	ClassUID     int      `json:"class_uid"`
-	ClassName    string   `json:"class_name"`
-	CategoryUID  int      `json:"category_uid"`
-	CategoryName string   `json:"category_name"`
-	ActivityID   Activity `json:"activity_id"`
-	ActivityName string   `json:"activity_name"`
-	TypeUID      int      `json:"type_uid"`
-	SeverityID   int      `json:"severity_id"`
-	Severity     string   `json:"severity"`
-	StatusID     int      `json:"status_id"`
-	Status       string   `json:"status"`
-	StatusDetail string   `json:"status_detail,omitempty"`
-	CommandUID   string   `json:"command_uid"`
-	// Time, StartTime and EndTime are milliseconds since 1970.
-	Time      int64        `json:"time"`
-	StartTime int64        `json:"start_time"`
-	EndTime   int64        `json:"end_time"`
-	Metadata  ocsfMetadata `json:"metadata"`
-}
-
-type ocsfMetadata struct {
-	Version        string      `json:"version"`
-	UID            string      `json:"uid"`
-	CorrelationUID string      `json:"correlation_uid"`
-	Product        ocsfProduct `json:"product"`
-}
-
-type ocsfProduct struct {
-	Name       string `json:"name"`
-	VendorName string `json:"vendor_name"`
-	Version    string `json:"version,omitempty"`
-}
-
 // newRecord completes an outcome into what is published.
 func (f *Function) newRecord(alert falco.Alert, o Outcome, received time.Time) Record {
 	done := f.Now().UTC()
+	if done.Before(received) { // The clock was set meanwhile.
+		done = received
+	}
 	r := Record{
 		Response: f.Name,
 		Outcome:  o.Verdict,
 		Reason:   o.Reason,
 		Message:  o.Message,
 		DryRun:   f.DryRun,
+		Repeat:   o.Repeat,
+		Hops:     1,
 		AlertID:  alert.ID(),
-		Alert:    alert.Compact(),
+		Alert:    alert,
 		Changes:  o.Changes,
 		Details:  o.Details,
 		Timings: Timings{
@@ -143,54 +83,15 @@ func (f *Function) newRecord(alert falco.Alert, o Outcome, received time.Time) R
 	if o.Target.Name != "" {
 		r.Target = &o.Target
 	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{r.AlertID, f.Name, o.Target.Subject(), o.Target.UID}, "\x00")))
+	parts := []string{r.AlertID, f.Name, o.Target.Subject(), o.Target.UID}
+	if o.Key != "" {
+		parts = append(parts, o.Key)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	r.ID = hex.EncodeToString(sum[:16])
+	r = Redaction{}.Apply(r)
 	r.OCSF = f.ocsf(r)
 	return r
-}
-
-func (f *Function) ocsf(r Record) OCSF {
-	const class = 7001
-	o := OCSF{
-		ClassUID: class, ClassName: "Remediation Activity",
-		CategoryUID: 7, CategoryName: "Remediation",
-		ActivityID: f.Activity, ActivityName: f.Activity.String(), TypeUID: class*100 + int(f.Activity),
-		CommandUID: r.ID, StatusDetail: strings.TrimSuffix(string(r.Outcome)+": "+string(r.Reason), ": "),
-		Time: r.Timings.Done.UnixMilli(), StartTime: r.Timings.Received.UnixMilli(), EndTime: r.Timings.Done.UnixMilli(),
-		Metadata: ocsfMetadata{
-			Version: "1.5.0", UID: r.ID, CorrelationUID: r.AlertID,
-			Product: ocsfProduct{Name: "Riposte", VendorName: "Riposte", Version: f.Version},
-		},
-	}
-	o.SeverityID, o.Severity = ocsfSeverity(r.Alert.Priority)
-	switch r.Outcome {
-	case Applied, Unchanged:
-		o.StatusID, o.Status = 1, "Success"
-	case Failed:
-		o.StatusID, o.Status = 2, "Failure"
-	case Skipped, Refused, DryRun:
-		o.StatusID, o.Status = 99, "Other" // nothing was remediated, and nothing broke
-	}
-	return o
-}
-
-// ocsfSeverity maps a priority to OCSF's severity_id and caption.
-func ocsfSeverity(p falco.Priority) (int, string) {
-	switch p {
-	case falco.Emergency:
-		return 6, "Fatal"
-	case falco.Alarm, falco.Critical:
-		return 5, "Critical"
-	case falco.Error:
-		return 4, "High"
-	case falco.Warning:
-		return 3, "Medium"
-	case falco.Notice:
-		return 2, "Low"
-	case falco.Informational, falco.Debug:
-		return 1, "Informational"
-	}
-	return 0, "Unknown"
 }
 
 // Event is the outcome event. A repeat has the same id, so receivers can drop it.
@@ -200,6 +101,10 @@ func (r Record) Event() (event.Event, error) {
 	e.SetType(TypeOutcome)
 	e.SetSource("/functions/" + r.Response)
 	e.SetTime(r.Timings.Done)
+	if r.Repeat {
+		e.SetExtension("repeat", "true")
+	}
+	SetHops(&e, max(r.Hops, 1))
 	namespace := r.Alert.Pod().Namespace
 	if r.Target != nil {
 		e.SetSubject(r.Target.Subject())
@@ -246,8 +151,13 @@ func attribute(s string) string {
 // DecodeRecord reads the data of an outcome event. The error says what is wrong with it.
 func DecodeRecord(data []byte) (Record, error) {
 	var r Record
-	if err := json.Unmarshal(data, &r); err != nil {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber() // What is in details and changes is given again as it was.
+	if err := d.Decode(&r); err != nil {
 		return Record{}, fmt.Errorf("outcome is not readable: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return Record{}, errors.New("outcome is followed by more data: want one JSON object")
 	}
 	if r.Response == "" || r.Outcome == "" {
 		return Record{}, fmt.Errorf("outcome has response %q and outcome %q: want both", r.Response, r.Outcome)

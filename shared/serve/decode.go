@@ -9,12 +9,14 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/telemetry"
 )
 
 // form is how events arrived over HTTP, which decides how the outcome goes back.
@@ -56,7 +58,15 @@ func checkDensity(body []byte) error {
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 //
 // plain is the type of a body without an envelope.
-func decode(ctx context.Context, header http.Header, body []byte, plain string) ([]response.Event, form, error) {
+func decode(ctx context.Context, header http.Header, body []byte, plain string) ([]Event, form, error) {
+	events, form, err := split(ctx, header, body, plain)
+	for i := range events {
+		events[i].trace(ctx, header)
+	}
+	return events, form, err
+}
+
+func split(ctx context.Context, header http.Header, body []byte, plain string) ([]Event, form, error) {
 	if err := checkDensity(body); err != nil {
 		return nil, single, err
 	}
@@ -70,12 +80,12 @@ func decode(ctx context.Context, header http.Header, body []byte, plain string) 
 		return events, batched, err
 	case mediaType == event.ApplicationCloudEventsJSON || (!isBinary(header) && isStructured(body)):
 		e, err := decodeStructured(body)
-		return []response.Event{e}, single, err
+		return []Event{e}, single, err
 	case isBinary(header):
 		e, err := decodeBinary(ctx, header, body)
-		return []response.Event{e}, single, err
+		return []Event{e}, single, err
 	}
-	return []response.Event{{Type: plain, Data: body}}, single, nil
+	return []Event{{Event: response.Event{Type: plain, Data: body}}}, single, nil
 }
 
 func isBinary(header http.Header) bool { return header.Get("Ce-Specversion") != "" }
@@ -92,21 +102,21 @@ func isStructured(body []byte) bool {
 	return json.Unmarshal(body, &probe) == nil && probe.SpecVersion != nil
 }
 
-func decodeStructured(body []byte) (_ response.Event, err error) {
+func decodeStructured(body []byte) (_ Event, err error) {
 	defer survive(&err)
 	var e event.Event
 	if err := json.Unmarshal(body, &e); err != nil {
-		return response.Event{}, fmt.Errorf("event is not a CloudEvent in JSON: %w", err)
+		return Event{}, fmt.Errorf("event is not a CloudEvent in JSON: %w", err)
 	}
 	return checked(e)
 }
 
-func decodeBinary(ctx context.Context, header http.Header, body []byte) (_ response.Event, err error) {
+func decodeBinary(ctx context.Context, header http.Header, body []byte) (_ Event, err error) {
 	defer survive(&err)
 	// Extension attributes are for routing only. The SDK gets to see what counts: it refuses an event for an illegal
 	// extension, which Falcosidekick up to 2.29 sends, and panics at one without a name.
 	counts := http.Header{}
-	for _, name := range []string{"Content-Type", "Ce-Specversion", "Ce-Id", "Ce-Type", "Ce-Source"} {
+	for _, name := range []string{"Content-Type", "Ce-Specversion", "Ce-Id", "Ce-Type", "Ce-Source", "Ce-Hops", "Ce-Traceparent", "Ce-Tracestate"} {
 		if values := header[name]; len(values) > 0 {
 			counts[name] = values
 		}
@@ -115,7 +125,7 @@ func decodeBinary(ctx context.Context, header http.Header, body []byte) (_ respo
 	r := &http.Request{Method: http.MethodPost, Header: counts, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}
 	e, err := cehttp.NewEventFromHTTPRequest(r.WithContext(ctx))
 	if err != nil {
-		return response.Event{}, fmt.Errorf("event is not a CloudEvent in binary mode: %w", err)
+		return Event{}, fmt.Errorf("event is not a CloudEvent in binary mode: %w", err)
 	}
 	return checked(*e)
 }
@@ -127,7 +137,7 @@ func survive(err *error) {
 	}
 }
 
-func decodeBatch(body []byte) ([]response.Event, error) {
+func decodeBatch(body []byte) ([]Event, error) {
 	var list []json.RawMessage
 	if err := json.Unmarshal(body, &list); err != nil {
 		return nil, fmt.Errorf("batch is not a JSON array of CloudEvents: %w", err)
@@ -135,7 +145,7 @@ func decodeBatch(body []byte) ([]response.Event, error) {
 	if len(list) == 0 || len(list) > maxBatch {
 		return nil, fmt.Errorf("batch holds %d events: want 1 to %d", len(list), maxBatch)
 	}
-	events := make([]response.Event, len(list))
+	events := make([]Event, len(list))
 	for i, raw := range list {
 		e, err := decodeStructured(raw)
 		if err != nil {
@@ -147,22 +157,26 @@ func decodeBatch(body []byte) ([]response.Event, error) {
 }
 
 // checked takes over what counts of an event.
-func checked(e event.Event) (response.Event, error) {
+func checked(e event.Event) (Event, error) {
 	if e.ID() == "" || e.Type() == "" || e.Source() == "" {
-		return response.Event{}, fmt.Errorf("event has id %q, type %q, source %q: want all three", e.ID(), e.Type(), e.Source())
+		return Event{}, fmt.Errorf("event has id %q, type %q, source %q: want all three", e.ID(), e.Type(), e.Source())
 	}
-	if len(e.Data()) == 0 {
-		return response.Event{}, errors.New("event has no data")
+	// The event of a clock needs none.
+	if len(e.Data()) == 0 && slices.Contains([]string{falco.TypeFalcosidekick, falco.TypeRiposte, response.TypeOutcome}, e.Type()) {
+		return Event{}, errors.New("event has no data")
 	}
 	// In base64, or in a JSON string, the values of the data did not show in the body.
 	if err := checkDensity(e.Data()); err != nil {
-		return response.Event{}, err
+		return Event{}, err
 	}
-	return response.Event{ID: e.ID(), Type: e.Type(), Data: e.Data()}, nil
+	return Event{
+		Event: response.Event{ID: e.ID(), Type: e.Type(), Data: e.Data(), Hops: response.HopsOf(e)}, Source: e.Source(),
+		traceparent: text(e, telemetry.Traceparent), tracestate: text(e, telemetry.Tracestate),
+	}, nil
 }
 
 // Decode reads the events of a request as every function that takes alerts does; for services. An error says what is wrong with it.
-func Decode(ctx context.Context, r Request) ([]response.Event, error) {
+func Decode(ctx context.Context, r Request) ([]Event, error) {
 	events, _, err := decode(ctx, r.Header, r.Body, falco.TypeFalcosidekick)
 	return events, err
 }

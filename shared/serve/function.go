@@ -13,7 +13,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/riposte-dev/riposte/shared/config"
+	"github.com/riposte-dev/riposte/shared/telemetry"
+	"github.com/riposte-dev/riposte/shared/telemetry/otlp"
 )
 
 // Function is a response or a service ready to be hosted. Its methods are those Knative Functions looks for in an
@@ -57,10 +61,12 @@ type host struct {
 	name    string
 	log     *slog.Logger
 	metrics *metrics
+	exports *otlp.Exports
+	tracer  trace.Tracer
 }
 
 func (h *host) logTo(level slog.Level) {
-	h.log = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	h.log = slog.New(telemetry.Log(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
 }
 
 // New makes a function of spec. Settings are read at Start, so that --help works without any.
@@ -147,6 +153,7 @@ func (f *Function) Stop(ctx context.Context) error {
 		return nil
 	}
 	f.stop()
+	defer f.stopExports(ctx)
 	select {
 	case <-f.stopped:
 		return nil

@@ -18,7 +18,7 @@ func (s Spec) help(w io.Writer) error {
 	fmt.Fprintf(&b, "\nSettings of %s (environment variables):\n", s.Name)
 	table(&b, s.own)
 	b.WriteString("\nSettings of every function:\n")
-	table(&b, s.common)
+	table(&b, s.shared())
 	b.WriteString("\nSettings of the server:\n")
 	table(&b, config.Params(&hosting{}))
 	b.WriteString("\nPermissions on Kubernetes (rbac.yaml):\n")
@@ -85,7 +85,8 @@ func (s Spec) markdown(w io.Writer) error {
 type manifest struct {
 	Kind     string `json:"kind"`
 	Metadata struct {
-		Name string `json:"name"`
+		Name      string `json:"name"`
+		Namespace string `json:"namespace"`
 	} `json:"metadata"`
 	RoleRef struct {
 		Name string `json:"name"`
@@ -117,6 +118,9 @@ func (s Spec) permissions() ([]string, error) {
 			line := strings.Join(r.Verbs, ", ") + ": " + strings.Join(r.Resources, ", ")
 			if groups := strings.Join(r.APIGroups, ", "); groups != "" {
 				line += " (" + groups + ")"
+			}
+			if object.Kind == "Role" {
+				line += ", in namespace " + object.Metadata.Namespace
 			}
 			if len(bound) > 0 && !bound[object.Metadata.Name] {
 				line += ", if you bind " + object.Metadata.Name

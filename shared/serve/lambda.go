@@ -49,6 +49,7 @@ func (f *responses) payload(ctx context.Context, body []byte) (any, error) {
 	if err != nil {
 		return nil, response.InvalidError(err)
 	}
+	e.trace(ctx, nil)
 	reply, err := f.handle(ctx, e)
 	if err != nil || reply == nil {
 		return nil, err
@@ -56,14 +57,14 @@ func (f *responses) payload(ctx context.Context, body []byte) (any, error) {
 	return reply, nil
 }
 
-func decodePayload(body []byte, plain string) (response.Event, error) {
+func decodePayload(body []byte, plain string) (Event, error) {
 	if err := checkDensity(body); err != nil {
-		return response.Event{}, err
+		return Event{}, err
 	}
 	if isStructured(body) {
 		return decodeStructured(body)
 	}
-	return response.Event{Type: plain, Data: body}, nil
+	return Event{Event: response.Event{Type: plain, Data: body}}, nil
 }
 
 func (f *responses) functionURL(ctx context.Context, payload []byte) (any, error) {

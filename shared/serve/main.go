@@ -47,7 +47,7 @@ func Main(f *Function) {
 		fatal(f.spec.Name, err)
 	}
 	if onLambda {
-		lambda.Start(f.app.lambda)
+		lambda.Start(f.invoke)
 	}
 	if err := f.serve(host); err != nil {
 		f.log.Error("server stopped", "error", err.Error())

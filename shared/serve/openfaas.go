@@ -16,7 +16,9 @@ import (
 func OpenFaaS(newFunction func() *Function) func(handler.Request) (handler.Response, error) {
 	f := newFunction()
 	if environ := config.Environ(); environ["mode"] == "http" && environ["upstream_url"] != "" {
-		f.mustStart(context.Background()) //nolint:forbidigo // The template's process begins here.
+		ctx := context.Background() //nolint:forbidigo // The template's process begins here.
+		f.mustStart(ctx)
+		go f.flushAtEnd(ctx)
 	}
 	return func(r handler.Request) (handler.Response, error) {
 		f.mustStart(r.Context())

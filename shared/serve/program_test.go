@@ -408,7 +408,7 @@ func TestProgramArguments(t *testing.T) {
 			[]string{"slack: ", "SLACK_WEBHOOK_URL", "MIN_PRIORITY", "Debug", "DRY_RUN", "WHEN", "AUTH_TOKEN", "PORT", "8080", "DEBUG | INFO | WARN | ERROR", "Permissions", "none"},
 		},
 		"short help": {[]string{"-h"}, 0, []string{"SLACK_WEBHOOK_URL"}},
-		"markdown":   {[]string{"--help=markdown"}, 0, []string{"| `SLACK_WEBHOOK_URL` |", `DEBUG \| INFO`, "| `10m` |", "- none"}},
+		"markdown":   {[]string{"--help=markdown"}, 0, []string{"| `SLACK_WEBHOOK_URL` |", `DEBUG \| INFO`, "| `10m` |", "leases"}},
 		"version":    {[]string{"--version"}, 0, []string{"slack "}},
 		"a flag":     {[]string{"--dry-run"}, 2, []string{"--dry-run", "--help"}},
 		"a word":     {[]string{"serve"}, 2, []string{"serve", "--help"}},

@@ -61,10 +61,10 @@ func define(name string, r response.Responder) *serve.Function {
 		func(struct{}, response.Settings) (response.Responder, error) { return r, nil }))
 }
 
-// start is the recorder as a running function, which takes alerts of any age.
+// start is the recorder as a running function, which takes alerts of any age, and each of them as often as it comes.
 func start(tb testing.TB, r response.Responder, environ map[string]string) *serve.Function {
 	tb.Helper()
-	all := map[string]string{"MAX_ALERT_AGE": "0", "LOG_LEVEL": "ERROR"}
+	all := map[string]string{"MAX_ALERT_AGE": "0", "LOG_LEVEL": "ERROR", "CLAIMS": "none"}
 	maps.Copy(all, environ)
 	f := define("recorder", r)
 	if err := f.Start(tb.Context(), all); err != nil {

@@ -21,15 +21,20 @@ type responses struct {
 	*host
 	inner  *response.Function
 	common Settings
+	// claims says where they are kept.
+	claims string
 	slots  chan struct{}
+	// handled tells the sweeper.
+	handled chan struct{}
 }
 
 // newResponses builds the response with everything around it.
-func newResponses(info Info, h *host, responder response.Responder, common Settings) *responses {
-	return &responses{host: h, common: common, slots: make(chan struct{}, atOnce), inner: &response.Function{
+func newResponses(info Info, h *host, responder response.Responder, common Settings, claims string) *responses {
+	return &responses{host: h, common: common, claims: claims, slots: make(chan struct{}, atOnce), handled: make(chan struct{}, 1), inner: &response.Function{
 		Name: info.Name, Version: Version(), Activity: info.Activity, Responder: responder,
 		Alerts:  []response.AlertGuard{common.Sane},
 		Targets: []response.TargetGuard{common.When},
+		Repeats: common.repeats(common.Store, info, common),
 		DryRun:  common.DryRun, Timeout: common.Timeout, Log: h.log, Observe: h.metrics.observe, Now: time.Now,
 	}}
 }
@@ -99,8 +104,12 @@ func (f *responses) enter(ctx context.Context) (leave func(), err error) {
 }
 
 // handle takes one event to its reply; both are nil where there is nothing to publish.
-func (f *responses) handle(ctx context.Context, e response.Event) (*event.Event, error) {
-	record, err := f.inner.Handle(ctx, e)
+func (f *responses) handle(ctx context.Context, e Event) (*event.Event, error) {
+	ctx, span := f.begin(ctx, e)
+	defer span.End()
+	record, err := f.inner.Handle(ctx, e.Event)
+	f.nudge()
+	describe(span, record, err)
 	if err != nil || record == nil {
 		return nil, err
 	}
@@ -108,14 +117,20 @@ func (f *responses) handle(ctx context.Context, e response.Event) (*event.Event,
 	if err != nil {
 		return nil, err
 	}
+	carry(ctx, &reply)
 	return &reply, nil
 }
 
-// run has nothing to do: nothing is kept in memory.
-func (f *responses) run(context.Context) error { return nil }
+// run sweeps the store of claims from time to time; nothing is kept in memory.
+func (f *responses) run(ctx context.Context) error {
+	if f.common.Store != nil {
+		f.sweep(ctx)
+	}
+	return nil
+}
 
 func (f *responses) ready() error { return nil }
 
 func (f *responses) patience() time.Duration { return f.common.Timeout }
 
-func (f *responses) about() []any { return []any{"dry_run", f.common.DryRun} }
+func (f *responses) about() []any { return []any{"dry_run", f.common.DryRun, "claims", f.claims} }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/riposte-dev/riposte/shared/auth"
 	"github.com/riposte-dev/riposte/shared/response"
@@ -52,6 +53,8 @@ type Reply struct {
 type Host struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	// Tracer records spans, or none where no traces are exported.
+	Tracer trace.Tracer
 	// Mutual says that callers are asked for a certificate: TLS_CLIENT_CA_FILE is set.
 	Mutual bool
 }

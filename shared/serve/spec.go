@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/riposte-dev/riposte/shared/auth"
 	"github.com/riposte-dev/riposte/shared/config"
 	"github.com/riposte-dev/riposte/shared/guard"
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/telemetry/otlp"
 )
 
 // Info is what can be said of a function before it has settings.
@@ -26,6 +28,8 @@ type Info struct {
 	Activity response.Activity
 	// RBAC is the text of the function's rbac.yaml.
 	RBAC string
+	// NeedsClaims says that a repeat would be seen: the function does not run with CLAIMS=none.
+	NeedsClaims bool
 }
 
 // Spec is a function before it has settings: what --help shows, and how to build it.
@@ -42,6 +46,7 @@ type Settings struct {
 	guard.Sane
 	When guard.Condition `env:"WHEN" help:"Condition over alert and target that must hold; see docs/when.md."`
 	response.Settings
+	keeping
 	auth.Secrets
 	logging
 }
@@ -49,6 +54,7 @@ type Settings struct {
 // logging is what every function can be told about its log.
 type logging struct {
 	LogLevel slog.Level `env:"LOG_LEVEL" envDefault:"INFO" oneof:"DEBUG,INFO,WARN,ERROR" help:"Least severe log line written."`
+	otlp.Settings
 }
 
 // Validate checks what the settings mean together.
@@ -56,7 +62,7 @@ func (s Settings) Validate() error {
 	if s.Timeout < time.Second {
 		return fmt.Errorf("RESPONSE_TIMEOUT is %q: want 1s or more", s.Timeout)
 	}
-	return errors.Join(s.Sane.Validate(), s.Secrets.Validate())
+	return errors.Join(s.Sane.Validate(), s.keeping.Validate(), s.Secrets.Validate(), s.logging.Validate())
 }
 
 // Define makes a Spec from a function's settings type and constructor. C is a struct with the tags of
@@ -70,12 +76,19 @@ func Define[C any](info Info, newResponder func(C, response.Settings) (response.
 			if err := config.Load(environ, &common, own); err != nil {
 				return nil, err
 			}
+			kept, where, err := common.open(environ, info, common.Settings)
+			if err != nil {
+				return nil, err
+			}
+			common.Store = kept
 			responder, err := newResponder(*own, common.Settings)
 			if err != nil {
 				return nil, err
 			}
-			h.logTo(common.LogLevel)
-			return newResponses(info, h, responder, common), nil
+			if err := h.observe(environ, common.logging); err != nil {
+				return nil, err
+			}
+			return newResponses(info, h, responder, common, where), nil
 		},
 	}
 }
@@ -91,8 +104,10 @@ func DefineService[C any](info Info, newService func(C, Host) (Service, error)) 
 			if err := config.Load(environ, &common, own); err != nil {
 				return nil, err
 			}
-			h.logTo(common.LogLevel)
-			inner, err := newService(*own, Host{Log: h.log, Metrics: h.metrics.registry, Mutual: environ["TLS_CLIENT_CA_FILE"] != ""})
+			if err := h.observe(environ, common); err != nil {
+				return nil, err
+			}
+			inner, err := newService(*own, Host{Log: h.log, Tracer: h.tracer, Metrics: h.metrics.registry, Mutual: environ["TLS_CLIENT_CA_FILE"] != ""})
 			if err != nil {
 				return nil, err
 			}
@@ -102,8 +117,14 @@ func DefineService[C any](info Info, newService func(C, Host) (Service, error)) 
 }
 
 // params are all the settings of a function, its own first.
-func (s Spec) params() []config.Param {
-	return append(append([]config.Param{}, s.own...), s.common...)
+func (s Spec) params() []config.Param { return append(slices.Clone(s.own), s.shared()...) }
+
+// shared are the settings the function takes beside its own. One that both read, such as KUBECONFIG, is its own, and what
+// few need of OpenTelemetry's stands in docs/observability.md.
+func (s Spec) shared() []config.Param {
+	return slices.DeleteFunc(slices.Clone(s.common), func(p config.Param) bool {
+		return otlp.IsDetail(p) || slices.ContainsFunc(s.own, func(o config.Param) bool { return o.Name == p.Name })
+	})
 }
 
 // version is set by the linker: make build passes what git describe says.

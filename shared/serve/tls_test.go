@@ -272,7 +272,7 @@ func TestSettingsOfTLS(t *testing.T) {
 			}
 		})
 	}
-	p := run(t, "TLS_CERT_FILE="+certificate, "TLS_KEY_FILE="+key, "SLACK_WEBHOOK_URL=http://127.0.0.1:1/services/x", "AWS_LAMBDA_RUNTIME_API=127.0.0.1:1")
+	p := run(t, "TLS_CERT_FILE="+certificate, "TLS_KEY_FILE="+key, "SLACK_WEBHOOK_URL=http://127.0.0.1:1/services/x", "AWS_LAMBDA_RUNTIME_API=127.0.0.1:1", "CLAIMS=memory")
 	if status := p.status(t); status != 2 {
 		t.Errorf("on Lambda: exit status is %d, want 2", status)
 	}

@@ -3,7 +3,10 @@
 // table on AWS Lambda (package dynamo), memory for one process (Memory).
 //
 // A record is some bytes under a key, with a time after which it counts as absent. The one guarantee all else rests on:
-// of several callers that create the same key, or replace the same version of it, one succeeds.
+// of several callers that create the same key, or replace the same version of it, one succeeds. Whoever gets an error that
+// is none of those below does not know whether the write took place, and reads the record to find out.
+//
+// Whether a record has expired is said by the clock of whoever asks. Package storetest has what every store must do.
 package store
 
 import (
@@ -41,7 +44,8 @@ type Store interface {
 	Get(ctx context.Context, key string) (Entry, error)
 	// Create stores a record where none is, or an expired one: ErrExists.
 	Create(ctx context.Context, key string, value []byte, expires time.Time) (Entry, error)
-	// Replace stores a record in place of the version that old is: ErrChanged.
+	// Replace stores a record in place of the version that old is: ErrChanged. A record that has expired can still be
+	// replaced by whoever knows its version, until it is swept or created anew.
 	Replace(ctx context.Context, key string, old Entry, value []byte, expires time.Time) (Entry, error)
 	// Delete removes a record if it still is the version that old is: ErrChanged. One that is gone is no error.
 	Delete(ctx context.Context, key string, old Entry) error

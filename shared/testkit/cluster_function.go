@@ -61,17 +61,25 @@ func Run(tb testing.TB, f Function, settings map[string]string) *Running {
 	return r
 }
 
-// Run starts a function under its own ServiceAccount, by way of a Proxy.
+// Run starts a function under its own ServiceAccount, by way of a Proxy, without claims and budgets unless settings say
+// otherwise.
 func (e *Env) Run(tb testing.TB, function string, f Function, settings map[string]string) *Running {
 	tb.Helper()
 	return e.RunAs(tb, e.Account(tb, function), f, settings)
+}
+
+// bareSettings are the settings of a function alone, without what makes repeats harmless: most tests look at what the function
+// does by itself, and do it many times.
+func bareSettings() map[string]string {
+	return map[string]string{"CLAIMS": "none", "BUDGET_FUNCTION": "off", "BUDGET_WORKLOAD": "off", "BUDGET_CLUSTER": "off"}
 }
 
 // RunAs is Run under another account.
 func (e *Env) RunAs(tb testing.TB, account *Account, f Function, settings map[string]string) *Running {
 	tb.Helper()
 	proxy := e.NewProxy(tb, account)
-	all := map[string]string{"KUBECONFIG": proxy.Kubeconfig}
+	all := bareSettings()
+	all["KUBECONFIG"] = proxy.Kubeconfig
 	maps.Copy(all, settings)
 	r := Run(tb, f, all)
 	r.Proxy = proxy
@@ -198,6 +206,9 @@ func readAnswer(tb testing.TB, r *http.Response, body []byte) Answer {
 	if a.Attributes["type"] != "" {
 		if err := json.Unmarshal(body, &a.Record); err != nil {
 			tb.Errorf("read the outcome %s: %v", body, err)
+		}
+		if err := ValidateOutcome(tb, body); err != nil {
+			tb.Errorf("the outcome is not as docs/outcome.schema.json says: %v\n%s", err, body)
 		}
 	}
 	return a

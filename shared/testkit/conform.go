@@ -90,7 +90,7 @@ func checkOutcome(tb testing.TB, a Answer) {
 	for name, want := range map[string]string{
 		"specversion": `^1\.0$`, "type": `^dev\.riposte\.response\.v1$`, "id": `^[0-9a-f]{32}$`, "source": `^/functions/` + a.Record.Response + `$`,
 		"response": `^[a-z-]+$`, "outcome": `^(applied|unchanged|skipped|refused|dryrun|failed)$`, "alertid": `^[0-9a-f]{32}$`,
-		"priority": `^[A-Z][a-z]+$`, "rule": `.`, "eventsource": `.`,
+		"priority": `^[A-Z][a-z]+$`, "rule": `.`, "eventsource": `.`, "hops": `^[1-8]$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(a.Attributes[name]) {
 			tb.Errorf("event attribute %s is %q: want %s", name, a.Attributes[name], want)

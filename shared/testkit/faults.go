@@ -160,9 +160,13 @@ func (p *Proxy) Requests() []Request {
 	return list
 }
 
-// Changes are the requests so far that would change objects.
+// Bookkeeping says whether the request is about the function's own records, not about what it acts on: the Leases of
+// claims and budgets, and the Events that tell of outcomes.
+func (r Request) Bookkeeping() bool { return r.Resource == "leases" || r.Resource == "events" }
+
+// Changes are the requests so far that would change objects, but for the function's own records.
 func (p *Proxy) Changes() []Request {
-	return slices.DeleteFunc(p.Requests(), func(r Request) bool { return !r.Changes() })
+	return slices.DeleteFunc(p.Requests(), func(r Request) bool { return !r.Changes() || r.Bookkeeping() })
 }
 
 // Changed are the changes as text, such as "delete pods shop/cart-0".

@@ -77,6 +77,7 @@ func StartLambda(tb testing.TB, bootstrap string, environ ...string) *Lambda {
 	process.Env = append([]string{
 		"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(l.server.URL, "http://"), "AWS_LAMBDA_FUNCTION_NAME=riposte",
 		"AWS_LAMBDA_FUNCTION_VERSION=$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128", "AWS_REGION=eu-west-1", "_HANDLER=bootstrap",
+		"CLAIMS=memory", // The default there is a table of DynamoDB.
 	}, environ...)
 	process.Stdout, process.Stderr = &l.log, &l.log
 	if err := process.Start(); err != nil {

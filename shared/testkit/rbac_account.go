@@ -49,6 +49,9 @@ type manifest struct {
 	account   corev1.ServiceAccount
 	roles     map[string]rbacv1.ClusterRole
 	bindings  []rbacv1.ClusterRoleBinding
+	// local are the rules that are bound in the account's own namespace.
+	local      []rbacv1.PolicyRule
+	localRoles map[string]rbacv1.Role
 }
 
 // readManifest reads the rbac.yaml of a function.
@@ -57,7 +60,7 @@ func (e *Env) readManifest(function string) (*manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the permissions of %s: %w", function, err)
 	}
-	m := &manifest{roles: map[string]rbacv1.ClusterRole{}}
+	m := &manifest{roles: map[string]rbacv1.ClusterRole{}, localRoles: map[string]rbacv1.Role{}}
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(content)))
 	for {
 		document, err := reader.Read()
@@ -92,8 +95,18 @@ func (m *manifest) add(document []byte) error {
 		err := yaml.UnmarshalStrict(document, &binding)
 		m.bindings = append(m.bindings, binding)
 		return err
+	case "Role":
+		var role rbacv1.Role
+		err := yaml.UnmarshalStrict(document, &role)
+		m.localRoles[role.Name] = role
+		return err
+	case "RoleBinding":
+		var binding rbacv1.RoleBinding
+		err := yaml.UnmarshalStrict(document, &binding)
+		m.local = append(m.local, m.localRoles[binding.RoleRef.Name].Rules...)
+		return err
 	default:
-		return fmt.Errorf("kind is %v: want ServiceAccount, ClusterRole or ClusterRoleBinding", kind)
+		return fmt.Errorf("kind is %v: want ServiceAccount, ClusterRole, ClusterRoleBinding, Role or RoleBinding", kind)
 	}
 }
 
@@ -106,9 +119,16 @@ func (m *manifest) bound() map[Permission]bool {
 	return granted
 }
 
+// boundHere are the permissions of the account in its own namespace alone.
+func (m *manifest) boundHere() map[Permission]bool {
+	granted := map[Permission]bool{}
+	addPermissions(granted, m.local)
+	return granted
+}
+
 // all are the permissions of every role in the file, bound or not.
 func (m *manifest) all() map[Permission]bool {
-	granted := map[Permission]bool{}
+	granted := m.boundHere()
 	for _, r := range m.roles {
 		addPermissions(granted, r.Rules)
 	}
@@ -132,7 +152,8 @@ func (e *Env) Account(tb testing.TB, function string) *Account {
 		e.apply(tb, document)
 	}
 	a := e.authenticate(tb, function, m.account.Namespace, m.account.Name)
-	a.awaitPermissions(tb, m.bound())
+	a.awaitPermissions(tb, m.bound(), "")
+	a.awaitPermissions(tb, m.boundHere(), ownNamespace)
 	e.accounts[function] = a
 	return a
 }
@@ -154,7 +175,7 @@ func (e *Env) AccountWith(tb testing.TB, function string, roles ...string) *Acco
 		addPermissions(granted, m.roles[role].Rules)
 	}
 	a := e.newAccount(tb, function, roles...)
-	a.awaitPermissions(tb, granted)
+	a.awaitPermissions(tb, granted, "")
 	return a
 }
 
@@ -162,7 +183,7 @@ func (e *Env) AccountWith(tb testing.TB, function string, roles ...string) *Acco
 func (e *Env) AdminAccount(tb testing.TB) *Account {
 	tb.Helper()
 	a := e.newAccount(tb, "", "cluster-admin")
-	a.awaitPermissions(tb, map[Permission]bool{{"*", "*", "*"}: true})
+	a.awaitPermissions(tb, map[Permission]bool{{"*", "*", "*"}: true}, "")
 	return a
 }
 
@@ -192,7 +213,7 @@ func (a *Account) Unbind(tb testing.TB) {
 		a.env.Delete(tb, binding)
 	}
 	Eventually(tb, a.Namespace+"/"+a.Name+" may do nothing", func(ctx context.Context) error {
-		allowed, err := a.may(ctx, Permission{Verb: "get", Resource: "pods"})
+		allowed, err := a.may(ctx, Permission{Verb: "get", Resource: "pods"}, "")
 		if err == nil && allowed {
 			err = errors.New("it may")
 		}
@@ -223,6 +244,8 @@ func (e *Env) apply(tb testing.TB, document map[string]any) {
 	path := map[string]string{
 		"Namespace":          "/api/v1/namespaces/",
 		"ServiceAccount":     "/api/v1/namespaces/" + ownNamespace + "/serviceaccounts/",
+		"Role":               "/apis/rbac.authorization.k8s.io/v1/namespaces/" + ownNamespace + "/roles/",
+		"RoleBinding":        "/apis/rbac.authorization.k8s.io/v1/namespaces/" + ownNamespace + "/rolebindings/",
 		"ClusterRole":        "/apis/rbac.authorization.k8s.io/v1/clusterroles/",
 		"ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/",
 	}[kind] + name
@@ -251,11 +274,11 @@ func (e *Env) authenticate(tb testing.TB, function, namespace, name string) *Acc
 }
 
 // awaitPermissions waits until the API server's authorizer has seen the bindings.
-func (a *Account) awaitPermissions(tb testing.TB, granted map[Permission]bool) {
+func (a *Account) awaitPermissions(tb testing.TB, granted map[Permission]bool, namespace string) {
 	tb.Helper()
 	for p := range granted {
 		Eventually(tb, fmt.Sprintf("%s/%s may %s", a.Namespace, a.Name, p), func(ctx context.Context) error {
-			allowed, err := a.may(ctx, p)
+			allowed, err := a.may(ctx, p, namespace)
 			if err == nil && !allowed {
 				err = errors.New("it may not")
 			}

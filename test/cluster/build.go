@@ -58,39 +58,60 @@ func sourceFolder(root string) string {
 // is nothing at all where there is nothing to do. Any number of processes may call
 // it at once: one builds, the others wait for it.
 func Build(ctx context.Context, root string, progress io.Writer) (string, error) {
-	binary, err := filepath.Abs(BinaryPath(root))
-	if err != nil {
-		return "", fmt.Errorf("build the control plane: %w", err)
+	return product{
+		name: "the control plane", program: ".", binary: BinaryPath(root),
+		contents: "etcd and kwok", duration: "about seven minutes on two cores",
+	}.build(ctx, root, progress)
+}
+
+// BuildNode does what [Build] does for the other program of the control plane's module:
+// kubelet and kube-proxy, for clusters with [Options.RealNodes].
+func BuildNode(ctx context.Context, root string, progress io.Writer) (string, error) {
+	return product{
+		name: "the node", program: "./node", binary: filepath.Join(filepath.Dir(BinaryPath(root)), "node"),
+		contents: "its kubelet and kube-proxy", duration: "half a minute where the control plane was built before",
+	}.build(ctx, root, progress)
+}
+
+// product is a program of the control plane's module.
+type product struct {
+	name, program, binary string
+	contents, duration    string // What is said of it when it is built.
+}
+
+func (p product) build(ctx context.Context, root string, progress io.Writer) (_ string, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("build %s: %w", p.name, err)
+		}
+	}()
+	if p.binary, err = filepath.Abs(p.binary); err != nil {
+		return "", err
 	}
-	b := build{source: sourceFolder(root), binary: binary, stamp: binary + ".stamp", progress: &progressWriter{w: progress}}
+	b := build{product: p, source: sourceFolder(root), stamp: p.binary + ".stamp", progress: &progressWriter{w: progress}}
 	want, err := b.want(ctx)
-	if err != nil {
-		return "", fmt.Errorf("build the control plane: %w", err)
+	if err != nil || b.fresh(want) {
+		return p.binary, err
 	}
-	if b.fresh(want) {
-		return binary, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(binary), 0o755); err != nil { //nolint:gosec // G301: dist/ holds nothing secret.
-		return "", fmt.Errorf("build the control plane: %w", err)
+	if err := os.MkdirAll(filepath.Dir(p.binary), 0o755); err != nil { //nolint:gosec // G301: dist/ holds nothing secret.
+		return "", err
 	}
 	unlock, err := b.lock(ctx)
 	if err != nil {
-		return "", fmt.Errorf("build the control plane: %w", err)
+		return "", err
 	}
 	defer unlock()
 	// Another process may have built it while this one waited.
 	if b.fresh(want) {
-		return binary, nil
+		return p.binary, nil
 	}
-	if err := b.run(ctx, want); err != nil {
-		return "", fmt.Errorf("build the control plane: %w", err)
-	}
-	return binary, nil
+	return p.binary, b.run(ctx, want)
 }
 
 type build struct {
-	source, binary, stamp string
-	progress              *progressWriter
+	product
+	source, stamp string
+	progress      *progressWriter
 }
 
 // want returns the stamp of a binary that is built from the present sources by the
@@ -103,8 +124,8 @@ func (b build) want(ctx context.Context) (string, error) {
 	hash := sha256.New()
 	hash.Write(version)
 	// The function that compiles belongs to the sources: what it passes matters.
-	hash.Write([]byte(strings.Join(arguments("", ""), " ")))
-	names, err := filepath.Glob(filepath.Join(b.source, "*.go"))
+	hash.Write([]byte(strings.Join(b.arguments("", ""), " ")))
+	names, err := filepath.Glob(filepath.Join(b.source, b.program, "*.go"))
 	if err != nil {
 		return "", err
 	}
@@ -146,7 +167,7 @@ func (b build) lock(ctx context.Context) (unlock func(), err error) {
 		}
 		if time.Since(told) > heartbeat {
 			told = time.Now()
-			b.progress.sayf("control plane: another process is building it, waiting (%.0f s)", time.Since(started).Seconds())
+			b.progress.sayf("%s: another process is building it, waiting (%.0f s)", b.name, time.Since(started).Seconds())
 		}
 		if err := pause(ctx, 200*time.Millisecond); err != nil {
 			return nil, fmt.Errorf("wait for the build of another process: %w", err)
@@ -159,8 +180,8 @@ func (b build) run(ctx context.Context, stamp string) error {
 	if err != nil {
 		return err
 	}
-	b.progress.sayf("control plane: building Kubernetes %s, etcd and kwok from source; the first build takes about seven minutes "+
-		"on two cores and downloads %d modules", kubernetes, modules)
+	b.progress.sayf("%s: building Kubernetes %s, %s from source; the first build takes %s and downloads up to %d modules",
+		b.name, kubernetes, b.contents, b.duration, modules)
 
 	// An interrupted go command leaves its work folder behind, hundreds of megabytes.
 	// The binary is made there too: whoever runs the old one keeps it.
@@ -169,9 +190,9 @@ func (b build) run(ctx context.Context, stamp string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }()
-	fresh := filepath.Join(work, "controlplane")
+	fresh := filepath.Join(work, filepath.Base(b.binary))
 	output := &buildOutput{}
-	command := b.goCommand(ctx, arguments(fresh, kubernetes)...)
+	command := b.goCommand(ctx, b.arguments(fresh, kubernetes)...)
 	command.Env = append(command.Env, "GOTMPDIR="+work)
 	command.Stdout, command.Stderr = output, output
 	started := time.Now()
@@ -190,20 +211,20 @@ func (b build) run(ctx context.Context, stamp string) error {
 	if err := os.WriteFile(b.stamp, []byte(stamp+"\n"), 0o600); err != nil {
 		return err
 	}
-	b.progress.sayf("control plane: built in %.0f s", time.Since(started).Seconds())
+	b.progress.sayf("%s: built in %.0f s", b.name, time.Since(started).Seconds())
 	return nil
 }
 
 // arguments are those of the go command. The components report the version they
 // would have in a release: without it they say v0.0.0, and clients that check the
 // server's version take that for a server of 2014.
-func arguments(output, kubernetes string) []string {
+func (p product) arguments(output, kubernetes string) []string {
 	const variables = "k8s.io/component-base/version."
 	flags := "-s -w"
 	if parts := strings.SplitN(strings.TrimPrefix(kubernetes, "v"), ".", 3); len(parts) == 3 {
 		flags += fmt.Sprintf(" -X %[1]sgitVersion=%[2]s -X %[1]sgitMajor=%[3]s -X %[1]sgitMinor=%[4]s", variables, kubernetes, parts[0], parts[1])
 	}
-	return []string{"build", "-trimpath", "-ldflags=" + flags, "-o", output, "."}
+	return []string{"build", "-trimpath", "-ldflags=" + flags, "-o", output, p.program}
 }
 
 // requirements returns how many modules the control plane needs, and the version of
@@ -253,8 +274,8 @@ func (b build) beat(started time.Time, output *buildOutput) (stop func()) {
 			case <-done:
 				return
 			case <-ticker.C:
-				b.progress.sayf("control plane: still building, %.0f s (%d modules downloaded, %d cores)",
-					time.Since(started).Seconds(), output.downloads(), runtime.NumCPU())
+				b.progress.sayf("%s: still building, %.0f s (%d modules downloaded, %d cores)",
+					b.name, time.Since(started).Seconds(), output.downloads(), runtime.NumCPU())
 			}
 		}
 	})

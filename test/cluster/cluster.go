@@ -33,6 +33,9 @@ type Options struct {
 	Dir string
 	// Nodes is the number of worker nodes, fake-0 and so on; 0 means 3.
 	Nodes int
+	// RealNodes leaves kwok and its nodes out: the caller starts kubelets of its own, with
+	// what [Cluster.UserKubeconfig] and [Cluster.ServingCertificate] give them.
+	RealNodes bool
 	// ControlPlaneNode adds the node control-plane-0 with the label and the taint of
 	// its role.
 	ControlPlaneNode bool
@@ -48,6 +51,7 @@ type Cluster struct {
 
 	binary    string
 	folder    *folder
+	pki       *pki // Nil where somebody else has started the cluster.
 	config    *rest.Config
 	client    dynamic.Interface
 	processes []*process
@@ -62,7 +66,11 @@ type Cluster struct {
 // the scheduler is healthy. The context bounds the start alone; the cluster then
 // runs until Stop.
 func Start(ctx context.Context, options Options) (*Cluster, error) {
-	if options.Nodes == 0 {
+	if options.RealNodes && (options.Nodes != 0 || options.ControlPlaneNode) {
+		return nil, fmt.Errorf("start a cluster: Nodes is %d and ControlPlaneNode is %t; with RealNodes they must be 0 and false",
+			options.Nodes, options.ControlPlaneNode)
+	}
+	if options.Nodes == 0 && !options.RealNodes {
 		options.Nodes = 3
 	}
 	if options.Nodes < 0 || options.Nodes > MaxNodes {
@@ -131,6 +139,7 @@ func (c *Cluster) launchAll(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
+	c.pki = certificates
 	ports, err := choosePorts(ctx, 6)
 	if err != nil {
 		return err
@@ -156,9 +165,11 @@ func (c *Cluster) launchAll(ctx context.Context, options Options) error {
 	if err := c.launch(ctx, "kube-apiserver", apiServerFlags(certificates, e), e.apiServer); err != nil {
 		return err
 	}
-	kwokConfiguration, err := writeKwokConfiguration(ctx, c.binary, c.folder.path)
-	if err != nil {
-		return err
+	var kwokConfiguration string
+	if !options.RealNodes {
+		if kwokConfiguration, err = writeKwokConfiguration(ctx, c.binary, c.folder.path); err != nil {
+			return err
+		}
 	}
 	if err := c.waitFor(ctx, "the API server", c.apiServerReady); err != nil {
 		return err
@@ -168,6 +179,9 @@ func (c *Cluster) launchAll(ctx context.Context, options Options) error {
 	}
 	if err := c.launch(ctx, "kube-scheduler", schedulerFlags(configs["scheduler"], certificates, e), e.scheduler); err != nil {
 		return err
+	}
+	if options.RealNodes {
+		return c.waitUntilReady(ctx, certificates, e, nil)
 	}
 	if err := c.launch(ctx, "kwok", kwokFlags(configs["kwok"], kwokConfiguration, certificates, e), e.kwok); err != nil {
 		return err
@@ -179,7 +193,7 @@ func (c *Cluster) launchAll(ctx context.Context, options Options) error {
 	if err := c.createNodes(ctx, options, version); err != nil {
 		return err
 	}
-	return c.waitUntilReady(ctx, certificates, e)
+	return c.waitUntilReady(ctx, certificates, e, e.kwok)
 }
 
 // launch starts one component on its ports and watches over it.

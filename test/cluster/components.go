@@ -73,8 +73,8 @@ func apiServerFlags(p *pki, e endpoints) []string {
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file=" + p.path("sa.pub"),
 		"--service-account-signing-key-file=" + p.path("sa.key"),
-		// The external address of every node is where kwok serves logs.
-		"--kubelet-preferred-address-types=ExternalIP",
+		// The external address of a node is where kwok serves logs; real nodes have none.
+		"--kubelet-preferred-address-types=ExternalIP,InternalIP",
 		"--kubelet-certificate-authority=" + p.path("ca.crt"),
 		"--kubelet-client-certificate=" + p.path("apiserver-kubelet-client.crt"),
 		"--kubelet-client-key=" + p.path("apiserver-kubelet-client.key"),
@@ -98,6 +98,8 @@ func controllerManagerFlags(kubeconfig string, p *pki, e endpoints) []string {
 		// Each node is created with its range.
 		"--allocate-node-cidrs=false",
 		"--cluster-cidr="+podCIDR,
+		// As root it makes the default one, /usr/libexec/kubernetes, and leaves it there.
+		"--flex-volume-plugin-dir="+p.path("volume-plugins"),
 	)
 }
 

@@ -25,6 +25,9 @@
 // [ContainerID]: unique, as containerd's are, and known to a test that wants to
 // write the alert for a pod.
 //
+// With [Options.RealNodes] there is no kwok: the caller brings a kubelet, and with it
+// containers and networks that are real. test/e2e-node does.
+//
 // # Life and death
 //
 // Every cluster has a folder, ports, a certificate authority and keys of its own.

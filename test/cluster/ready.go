@@ -49,24 +49,27 @@ func (c *Cluster) waitFor(ctx context.Context, what string, check func(context.C
 	}
 }
 
-// waitUntilReady waits for everything but the API server.
-func (c *Cluster) waitUntilReady(ctx context.Context, p *pki, e endpoints) error {
+// waitUntilReady waits for everything but the API server; kwok is nil where there is none.
+func (c *Cluster) waitUntilReady(ctx context.Context, p *pki, e endpoints, kwok *port) error {
 	roots := x509.NewCertPool()
 	roots.AddCert(p.ca.certificate)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
-	for _, condition := range []struct {
+	type condition struct {
 		what  string
 		check func(context.Context) error
-	}{
+	}
+	conditions := []condition{
 		{"the controller manager", healthy(client, e.controllers.url()+"/healthz")},
 		{"the scheduler", healthy(client, e.scheduler.url()+"/readyz")},
 		{"the default service account", c.defaultAccount(metav1.NamespaceDefault)},
-		{"the nodes", c.nodesReady},
+	}
+	if kwok != nil {
 		// kwok serves logs only, and begins to after it has begun to play the nodes.
-		{"kwok", healthy(client, e.kwok.url()+"/healthz")},
-	} {
+		conditions = append(conditions, condition{"the nodes", c.nodesReady}, condition{"kwok", healthy(client, kwok.url()+"/healthz")})
+	}
+	for _, condition := range conditions {
 		if err := c.waitFor(ctx, condition.what, condition.check); err != nil {
 			return err
 		}

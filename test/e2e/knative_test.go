@@ -69,7 +69,9 @@ func (k *knative) run(ctx context.Context, root string) error {
 		return err
 	}
 	defer log.Close()
-	k.command = exec.CommandContext(ctx, binary, "--kubeconfig", k.env.Kubeconfig, "--network", k.street.address, "--until-stdin-closes")
+	k.command = exec.CommandContext(ctx, binary, "--kubeconfig", k.env.Kubeconfig, "--network", k.street.address,
+		"--traces", "http://"+k.street.address+"/v1/traces", "--until-stdin-closes")
+	k.command.Env = append(os.Environ(), "OTEL_BSP_SCHEDULE_DELAY=100")
 	k.command.Stderr = log
 	// It ends when this process does, however it does: then the pipe closes.
 	if k.stdin, err = k.command.StdinPipe(); err != nil {

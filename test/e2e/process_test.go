@@ -43,6 +43,7 @@ func (k *knative) runFunction(t *testing.T, j *journal, namespace, name string, 
 // settingsOf are what a shipped function needs to run here.
 func settingsOf(t *testing.T, env *testkit.Env, outside *standin.Services, name string) []string {
 	t.Helper()
+	settings := []string{"BUDGET_FUNCTION=off", "BUDGET_WORKLOAD=off", "BUDGET_CLUSTER=off"} // Many scenarios at once share them.
 	switch name {
 	case "slack":
 		return []string{"SLACK_WEBHOOK_URL=" + outside.SlackWebhookURL()}
@@ -52,10 +53,11 @@ func settingsOf(t *testing.T, env *testkit.Env, outside *standin.Services, name 
 			"AWS_ACCESS_KEY_ID=stand-in", "AWS_SECRET_ACCESS_KEY=stand-in", "AWS_EC2_METADATA_DISABLED=true",
 		}
 	case "label":
-		return []string{"LABELS=riposte.dev/suspect=true", "KUBECONFIG=" + env.ServiceAccountKubeconfig(t, name)}
-	default:
-		return []string{"KUBECONFIG=" + env.ServiceAccountKubeconfig(t, name)}
+		settings = append(settings, "LABELS=riposte.dev/suspect=true")
+	case "collect-evidence":
+		settings = append(settings, "ARTIFACT_URL=file://"+t.TempDir())
 	}
+	return append(settings, "KUBECONFIG="+env.ServiceAccountKubeconfig(t, name))
 }
 
 // accepts is a dead-letter sink.

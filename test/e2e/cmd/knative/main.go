@@ -3,7 +3,7 @@
 // webhooks, all of Knative's own code and of the version that go.mod names. It first
 // installs what belongs to it, from the manifests of the same module.
 //
-//	knative --kubeconfig PATH [--network HOST:PORT] [--until-stdin-closes]
+//	knative --kubeconfig PATH [--network HOST:PORT] [--traces URL] [--until-stdin-closes]
 //
 // When Brokers can be made, exactly one line appears on standard output,
 // INGRESS=http://127.0.0.1:PORT, below which each Broker is at /NAMESPACE/NAME. Logs go
@@ -31,6 +31,7 @@ import (
 type settings struct {
 	kubeconfig       string
 	network          string
+	traces           string
 	untilStdinCloses bool
 }
 
@@ -38,6 +39,7 @@ func main() {
 	var s settings
 	flag.StringVar(&s.kubeconfig, "kubeconfig", "", "`path` of a kubeconfig with the rights of cluster-admin")
 	flag.StringVar(&s.network, "network", "", "`address` that every name leads to which is not Knative's own; without it they lead nowhere")
+	flag.StringVar(&s.traces, "traces", "", "`URL` of a collector that takes OTLP; traces that others have begun are recorded")
 	flag.BoolVar(&s.untilStdinCloses, "until-stdin-closes", false, "end when standard input does, so as not to outlive the parent")
 	flag.Parse()
 	if s.kubeconfig == "" || flag.NArg() > 0 {
@@ -68,6 +70,9 @@ func run(ctx context.Context, s settings) error {
 		return fmt.Errorf("read the kubeconfig: %w", err)
 	}
 	config.QPS = -1 // No limit: the API server is all ours.
+	if err := observe(ctx, s.traces); err != nil {
+		return err
+	}
 	listeners, err := listen(ctx)
 	if err != nil {
 		return err

@@ -1,0 +1,25 @@
+package function
+
+import (
+	_ "embed"
+
+	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/serve"
+)
+
+//go:embed rbac.yaml
+var rbac string
+
+// New is the entry point of Knative Functions (invoke: http) and of cmd.
+func New() *serve.Function {
+	return serve.New(serve.Define(serve.Info{
+		Name:     "release",
+		Summary:  "undoes what isolate, taint and label did, when its time has come or somebody asks.",
+		Activity: response.Restore,
+		RBAC:     rbac,
+	}, newResponder))
+}
+
+// Handle is the entry point of OpenFaaS's golang-http template. It is a variable because the func
+// CLI refuses a package that declares both func New and func Handle.
+var Handle = serve.OpenFaaS(New) //nolint:gochecknoglobals // See above.

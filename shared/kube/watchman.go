@@ -1,0 +1,65 @@
+package kube
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/riposte-dev/riposte/shared/guard"
+	"github.com/riposte-dev/riposte/shared/response"
+)
+
+// ListLabelled reads the objects with these labels into into, of a namespace or, where that is empty, of all.
+func (c *Client) ListLabelled(ctx context.Context, r Resource, namespace, selector string, into any) error {
+	return c.do(ctx, c.rest.Get().AbsPath(r.path(namespace, "")).Param("labelSelector", selector), into, "list", r, namespace, "")
+}
+
+// Watchman says of objects that no alert led to whether they may be touched.
+type Watchman struct {
+	client     *Client
+	protection guard.Protection
+}
+
+// NewWatchman makes a watchman. Whether a pod is of a DaemonSet does not matter to it.
+func NewWatchman(c *Client, s Settings) *Watchman {
+	s.SkipDaemonSets = false
+	if s.OwnNamespace == "" {
+		// Kubernetes mounts it beside the ServiceAccount's token; elsewhere there is no own namespace.
+		if b, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace"); err == nil {
+			s.OwnNamespace = strings.TrimSpace(string(b))
+		}
+	}
+	return &Watchman{client: c, protection: s.Protection}
+}
+
+// Check is nil where the object may be touched. It reads the object's namespace.
+func (w *Watchman) Check(ctx context.Context, r Resource, object metav1.ObjectMeta, taints []corev1.Taint) (*response.Outcome, error) {
+	s := guard.Subject{Namespace: object.Namespace}
+	annotated := func(kind string, m metav1.ObjectMeta) {
+		if m.Annotations[guard.ProtectAnnotation] == "true" {
+			s.Annotated = kind + " " + m.Name
+		}
+	}
+	annotated(strings.TrimSuffix(r.Plural(), "s"), object)
+	switch r {
+	case Pods:
+		s.StaticPod = isStatic(&corev1.Pod{ObjectMeta: object})
+	case Nodes:
+		s.ControlPlaneNode = isControlPlane(&corev1.Node{ObjectMeta: object, Spec: corev1.NodeSpec{Taints: taints}})
+	case Namespaces:
+		s.Namespace = object.Name
+	default: // What is around it says all.
+	}
+	if o := w.protection.Check(s); o != nil || object.Namespace == "" {
+		return o, nil
+	}
+	var namespace metav1.PartialObjectMetadata
+	if err := w.client.Get(ctx, Namespaces, "", object.Namespace, &namespace); err != nil {
+		return nil, err
+	}
+	annotated("namespace", namespace.ObjectMeta)
+	return w.protection.Check(s), nil
+}

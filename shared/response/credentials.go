@@ -1,0 +1,76 @@
+package response
+
+import (
+	"regexp"
+	"strings"
+)
+
+// credential is one form in which secrets stand in command lines, environments, requests and files.
+type credential struct {
+	// signs are what a text with it has, in small letters: looking for them costs next to nothing.
+	signs   []string
+	pattern *regexp.Regexp
+	// with replaces it.
+	with string
+}
+
+const (
+	// secretName ends the name of what is given a secret. A bare "secret" is not among them: in Falco's output for
+	// Kubernetes audit events that is a name. Nor is "pwd", which is a folder in every environment.
+	secretName = `[\w.-]*?(?:passw(?:or)?d|passphrase|mysql_pwd|api[_-]?key|access[_-]?key|private[_-]?key|account[_-]?key|secret[_-]?key|[a-z0-9][_.-]secret|clientsecret|token)\d*`
+	// secretValue is quoted, or ends where a word does; or it was taken out already.
+	secretValue = `(?:\[redacted\]|"[^"]*"?|'[^']*'?|\\"[^"]*"?|[^\s"',;&|)}\]\\]+)`
+)
+
+// credentials are few on purpose: each stands for what is common and can be told from other text by its form. A list
+// of every vendor's tokens would be longer, and would promise what nothing can keep.
+var credentials = []credential{ //nolint:gochecknoglobals // A constant, compiled once.
+	// A private key, also one of which the end is missing.
+	{[]string{"private key-----"}, regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)`), Redacted},
+	// A JSON web token, such as that of a ServiceAccount: a header in base64, which begins with {" and so with eyJ.
+	{[]string{"eyj"}, regexp.MustCompile(`\beyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)*|\beyJ(?:hbGciOi|0eXAiOi|raWQiOi|lbmMiOi)[\w.-]*`), Redacted},
+	// The ids of AWS access keys. The secret that goes with one has no form of its own.
+	{[]string{"akia", "asia"}, regexp.MustCompile(`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b`), Redacted},
+	// Tokens with a prefix that was made for being found: GitHub, GitLab, Slack, Google.
+	{
+		[]string{"gh", "glpat-", "xox", "aiza", "ya29."},
+		regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeoprs]-[\w-]{10,}|AIza[\w-]{30,}|ya29\.[\w-]{20,})`), Redacted,
+	},
+	{[]string{"hooks.slack.com/"}, regexp.MustCompile(`(hooks\.slack\.com/)[\w/-]+`), "${1}" + Redacted},
+	// Headers.
+	{[]string{"authorization"}, regexp.MustCompile(`(?i)(authorization["']?\s*[:=]\s*["']?(?:[a-z]+\s+)?)[^\s"',;]+`), "${1}" + Redacted},
+	{[]string{"bearer"}, regexp.MustCompile(`(?i)(\bbearer\s+)[\w.~+/=-]{16,}`), "${1}" + Redacted},
+	// A password or a token before the host of a URL, and signatures in one.
+	{[]string{"://"}, regexp.MustCompile(`(://[^\s/:@?#]*:)[^\s/@]+@`), "${1}" + Redacted + "@"},
+	{[]string{"://"}, regexp.MustCompile(`(://)[\w-]{20,}@`), "${1}" + Redacted + "@"},
+	{[]string{"sig=", "signature="}, regexp.MustCompile(`(?i)([?&](?:sig|x-amz-signature|x-goog-signature)=)[^\s&"']+`), "${1}" + Redacted},
+	// name=value and "name": "value", in an environment, a file or a query.
+	{
+		[]string{"passw", "passphrase", "mysql_pwd", "key", "secret", "token"},
+		regexp.MustCompile(`(?i)(\b` + secretName + `\\?["']?\s*[=:]\s*)` + secretValue), "${1}" + Redacted,
+	},
+	// --name value.
+	{
+		[]string{"passw", "passphrase", "key", "secret", "token"},
+		regexp.MustCompile(`(?i)((?:^|\s)--?(?:` + secretName + `|secret)\s+)(?:"[^"]*"?|'[^']*'?|[^\s"'-][^\s"']*)`), "${1}" + Redacted,
+	},
+	// curl's user:password.
+	{[]string{"curl"}, regexp.MustCompile(`(\bcurl\b[^|;]*?\s(?:-u|--user)[ =]?[^\s:]+:)\S+`), "${1}" + Redacted},
+}
+
+// withoutCredentials is a text without what looks like one.
+func withoutCredentials(text string) string {
+	if len(text) < 8 {
+		return text
+	}
+	small := strings.ToLower(text)
+	for _, c := range credentials {
+		for _, sign := range c.signs {
+			if strings.Contains(small, sign) {
+				text = c.pattern.ReplaceAllString(text, c.with)
+				break
+			}
+		}
+	}
+	return text
+}

@@ -1,0 +1,105 @@
+package response
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/riposte-dev/riposte/shared/claim"
+)
+
+// brief is how long other alerts are duplicates of one that was declined: things may be otherwise soon, but a flood of
+// alerts about a pod that is not to be touched must not make a flood of claims.
+const brief = 10 * time.Second
+
+// lasts is how long other alerts of the same rule and target are duplicates of the one with this outcome.
+func (r Repeats) lasts(record *Record) time.Duration {
+	if record.Outcome == Refused || record.Outcome == Skipped {
+		return min(brief, r.Window)
+	}
+	return r.Window
+}
+
+// answer is what a repeat gets: the outcome of the same event as it was, or that it is another event's duplicate.
+func (h *handling) answer(state *claim.State) (*Record, error) {
+	record, err := DecodeRecord(state.Outcome)
+	if err != nil { // Somebody has written into it. What was done must not be done again for that.
+		return nil, PermanentError(fmt.Errorf("the claim of alert %s is complete and its outcome cannot be read: %w", state.Event, err))
+	}
+	if state.Event == h.eventID {
+		h.f.recent.put(h.eventKey, &record, len(state.Outcome), state.Done.Add(h.f.Repeats.Keep))
+		return &record, nil
+	}
+	h.f.recent.put(h.refKey(), &record, len(state.Outcome), state.Done.Add(h.f.Repeats.lasts(&record)))
+	return h.duplicate(&record), nil
+}
+
+// duplicate says which alert was answered in place of this one.
+func (h *handling) duplicate(first *Record) *Record {
+	o := Skip(Duplicate, "%s answered alert %s of this rule on this target less than %s ago", h.f.Name, first.AlertID, h.f.Repeats.lasts(first))
+	o.Details = map[string]any{"first": map[string]any{"id": first.ID, "alert_id": first.AlertID, "outcome": first.Outcome}}
+	if first.Target != nil {
+		o.Target = *first.Target
+	}
+	return h.record(o)
+}
+
+// remembered answers a repeat from memory.
+func (h *handling) remembered(ctx context.Context) (*Record, error) {
+	if h.f.Repeats.Claims == nil {
+		return nil, nil //nolint:nilnil // Nothing is remembered, and nothing wrong.
+	}
+	now := h.f.Now()
+	if record := h.f.recent.get(h.eventKey, now); record != nil {
+		return record, nil
+	}
+	first := h.f.recent.get(h.refKey(), now)
+	if first == nil {
+		return nil, nil //nolint:nilnil // Nothing is remembered, and nothing wrong.
+	}
+	if !h.alert.Time.After(first.Alert.Time) { // An older one may have been answered, before that and by another process.
+		state, err := h.f.Repeats.Claims.Look(ctx, h.eventKey)
+		if err != nil {
+			return nil, err
+		}
+		if state.Complete() {
+			return h.answer(state)
+		}
+	}
+	return h.duplicate(first), nil
+}
+
+// missing answers where the target is not there any more, perhaps because this very alert was answered.
+func (h *handling) missing(ctx context.Context, declined Outcome, target Target) (*Record, error) {
+	plain := h.record(h.declined("protected", declined, target))
+	if h.f.Repeats.Claims == nil || declined.Reason != Gone && declined.Reason != Replaced {
+		return plain, nil
+	}
+	if record, err := h.remembered(ctx); record != nil || err != nil { // Told of while the target was looked for.
+		return record, err
+	}
+	state, err := h.f.Repeats.Claims.Await(ctx, h.eventKey)
+	switch {
+	case err != nil:
+		return nil, busy(err, h.f.Now())
+	case state == nil:
+		return plain, nil
+	case state.Complete():
+		return h.answer(state)
+	}
+	var was Target
+	if err := json.Unmarshal(state.About, &was); err != nil || was.UID == "" {
+		return plain, nil
+	}
+	o := recovered(declined, state.Event)
+	o.Target = was
+	record := h.record(o)
+	a := &attempt{handling: h, target: was, storm: true}
+	if a.note, _, err = h.f.Repeats.Claims.Note(ctx, h.eventKey, h.eventID, nil, h.f.Repeats.Keep); err == nil && a.note != nil {
+		finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishing)
+		defer cancel()
+		a.complete(finish, record)
+	}
+	return record, nil
+}

@@ -1,0 +1,112 @@
+package response
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// abandon leaves the claims to the next delivery.
+func (a *attempt) abandon(ctx context.Context, cause error) {
+	if KindOf(cause) == Permanent || KindOf(cause) == Invalid { // Nothing was done, and there will be no redelivery.
+		a.giveBack(ctx)
+		return
+	}
+	a.together(ctx, func() error {
+		if a.lock == nil {
+			return nil
+		}
+		return a.lock.Abandon(ctx)
+	}, func() error {
+		if a.note == nil {
+			return nil
+		}
+		return a.note.Abandon(ctx, a.f.Repeats.Keep)
+	})
+}
+
+func (a *attempt) giveBack(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishing)
+	defer cancel()
+	a.together(ctx, func() error {
+		if a.lock == nil {
+			return nil
+		}
+		return a.lock.GiveBack(ctx)
+	}, func() error {
+		if a.note == nil {
+			return nil
+		}
+		return a.note.GiveBack(ctx)
+	})
+}
+
+// complete records the outcome and tells of it. What fails here is not the response's failure: what was done is done.
+func (a *attempt) complete(ctx context.Context, record *Record) {
+	r := a.f.Repeats
+	original := *record
+	encoded, err := json.Marshal(record)
+	if err == nil {
+		// The first answer is what a repeat will get: what a response put into it as it is after its way through JSON.
+		*record = Record{}
+		err = json.Unmarshal(encoded, record)
+	}
+	if err != nil {
+		*record = original
+		a.f.Log.ErrorContext(ctx, "outcome not recorded", "response", a.f.Name, "error", err.Error())
+		encoded = nil
+	}
+	if a.lock != nil {
+		a.f.recent.put(a.eventKey, record, len(encoded), a.received.Add(r.Keep))
+		if a.storm {
+			a.f.recent.put(a.refKey(), record, len(encoded), a.f.Now().Add(r.lasts(record)))
+		}
+	}
+	a.together(ctx, func() error {
+		switch {
+		case a.lock == nil:
+			return nil
+		case a.storm:
+			return a.lock.Complete(ctx, encoded, r.lasts(record))
+		}
+		return a.lock.Complete(ctx, encoded, r.Keep)
+	}, func() error {
+		if a.note == nil {
+			return nil
+		}
+		return a.note.Complete(ctx, encoded, r.Keep)
+	}, func() error {
+		a.announce(ctx, &original)
+		return nil
+	})
+}
+
+// together does several things at the same time, and logs what fails.
+func (a *attempt) together(ctx context.Context, all ...func() error) {
+	var wait sync.WaitGroup
+	for _, one := range all {
+		wait.Go(func() {
+			defer func() { // Nobody else would catch it here.
+				if p := recover(); p != nil {
+					a.f.Log.ErrorContext(ctx, "response panicked", "panic", fmt.Sprint(p))
+				}
+			}()
+			if err := one(); err != nil {
+				a.f.Log.WarnContext(ctx, "claim not settled", "response", a.f.Name, "alert_id", a.eventID, "error", err.Error())
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func (a *attempt) announce(ctx context.Context, record *Record) {
+	announcer, ok := a.f.Responder.(Announcer)
+	if !ok || record.Repeat {
+		return
+	}
+	if err := announcer.Announce(ctx, *record); err != nil {
+		a.f.Log.LogAttrs(ctx, slog.LevelWarn, "outcome not announced", slog.String("response", a.f.Name), slog.String("error", err.Error()))
+	}
+}
