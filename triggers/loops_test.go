@@ -137,6 +137,7 @@ func TestLoadFindsLoops(t *testing.T) {
 		"all but those of a rule":               {[]string{trigger("a", "    - not: {exact: {rule: Some Rule}}\n")}, true},
 		"the first alone":                       {[]string{trigger("a", "    - exact: {hops: '1'}\n")}, false},
 		"early ones alone":                      {[]string{trigger("a", "    - cesql: hops < 3\n")}, false},
+		"late ones alone":                       {[]string{trigger("a", "    - cesql: hops > 2\n")}, true},
 		"all but the first":                     {[]string{trigger("a", "    - not: {exact: {hops: '1'}}\n")}, true},
 		"another's early ones":                  {[]string{trigger("a", "    - exact: {response: b}\n"), trigger("b", "    - exact: {response: a}\n", "    - cesql: hops < 3\n")}, false},
 	} {

@@ -128,13 +128,16 @@ func TestPodThatGoesMeanwhile(t *testing.T) {
 	env := testkit.Cluster(t)
 	for name, tc := range map[string]struct {
 		resource string
+		after    int
 		want     string
-		missing  string
+		missing  string // a part
 	}{
-		"before anything was read":       {"pods", "200 skipped gone", ""},
-		"while its logs are read":        {"pods/log", "200 applied evidence-partial", "logs"},
-		"while its events are read":      {"events", "200 applied evidence-partial", "logs"},
-		"and another has taken its name": {"pods/log", "200 applied evidence-partial", "logs"},
+		"before anything was read":                  {"pods", 0, "200 skipped gone", ""},
+		"before its manifest is read again":         {"pods", 1, "200 applied evidence-partial", "pod.json"},
+		"and another has taken its name by then":    {"pods", 1, "200 applied evidence-partial", "pod.json"},
+		"while its logs are read":                   {"pods/log", 0, "200 applied evidence-partial", "logs"},
+		"while its events are read":                 {"events", 0, "200 applied evidence-partial", "logs"},
+		"and another has taken its name in the end": {"pods/log", 0, "200 applied evidence-partial", "logs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -144,7 +147,7 @@ func TestPodThatGoesMeanwhile(t *testing.T) {
 			p := folder(t)
 			r := run(t, p, nil)
 			verb := map[bool]string{true: "list", false: ""}[tc.resource == "events"]
-			r.Proxy.Inject(&testkit.Fault{Resource: tc.resource, Verb: verb, Times: 1, Effect: testkit.Meanwhile(func() {
+			r.Proxy.Inject(&testkit.Fault{Resource: tc.resource, Verb: verb, After: tc.after, Times: 1, Effect: testkit.Meanwhile(func() {
 				if !replaced {
 					env.Patch(t, set, map[string]any{"spec": map[string]any{"replicas": 0}})
 				}

@@ -66,6 +66,11 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 	return &responder{kube.NewPodFinder(client, c.Settings, kube.LevelPod), c, client, common.DryRun}, nil
 }
 
+// Techniques implements response.Defender.
+func (*responder) Techniques() []response.Technique {
+	return []response.Technique{response.ProcessTermination}
+}
+
 // Respond implements response.Responder.
 func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcome, error) {
 	o, err := r.respond(ctx, kube.FoundFrom(ctx))

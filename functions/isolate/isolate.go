@@ -77,6 +77,17 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 	return &responder{kube.NewPodFinder(client, c.Settings, kube.LevelPod), c, client, records}, nil
 }
 
+// Techniques implements response.Defender.
+func (r *responder) Techniques() []response.Technique {
+	switch r.config.Direction {
+	case "ingress":
+		return []response.Technique{response.InboundTrafficFiltering}
+	case "egress":
+		return []response.Technique{response.OutboundTrafficFiltering}
+	}
+	return []response.Technique{response.NetworkTrafficFiltering}
+}
+
 // Respond implements response.Responder. The policy comes first: the pod is cut off in the same
 // moment in which it gets the policy's label and loses the others.
 func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Outcome, error) {

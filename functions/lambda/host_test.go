@@ -27,7 +27,6 @@ func TestContract(t *testing.T) {
 // Every alert arrives whole: what the invoked function decodes is what Falco sent, numbers of any size included.
 func TestPayloads(t *testing.T) {
 	c := newCloud(t, answers(200, "null"))
-	r := testkit.Run(t, New(), map[string]string{"LAMBDA_FUNCTION": "answer", "MAX_ALERT_AGE": "0"})
 	for _, capture := range testkit.Captures(t) {
 		want, err := falco.Decode(capture.Alert)
 		if err != nil {
@@ -41,6 +40,8 @@ func TestPayloads(t *testing.T) {
 			}
 			t.Run(capture.Name+"/"+form, func(t *testing.T) {
 				c.calls = nil
+				// One process would take the forms of an alert for one event.
+				r := testkit.Run(t, New(), map[string]string{"LAMBDA_FUNCTION": "answer", "MAX_ALERT_AGE": "0"})
 				answer := testkit.Send(t, r, request, nil)
 				if answer.Attributes["outcome"] == "refused" {
 					if len(c.made()) != 0 {
@@ -215,3 +216,10 @@ func TestWhatTheCallerIsAnswered(t *testing.T) {
 		})
 	}
 }
+
+func TestRepeats(t *testing.T) {
+	c := newCloud(t, answers(200, "null"))
+	testkit.ConformRepeats(t, "lambda", New, map[string]string{"LAMBDA_FUNCTION": "answer"}, func() int { return len(c.made()) })
+}
+
+func TestRBAC(t *testing.T) { testkit.CheckRBAC(t, "lambda") }

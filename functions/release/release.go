@@ -65,6 +65,8 @@ const (
 )
 
 type responder struct {
+	*kube.Announcer
+
 	config   Config
 	selector labels.Selector
 	client   *kube.Client
@@ -86,13 +88,18 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 		return nil, fmt.Errorf("SELECTOR is %q: %w", c.Selector, err)
 	}
 	return &responder{
-		config: c, selector: selector, client: client, watchman: kube.NewWatchman(client, c.kube()),
+		Announcer: kube.NewAnnouncer(client), config: c, selector: selector, client: client, watchman: kube.NewWatchman(client, c.kube()),
 		store: common.Store, reserve: common.Timeout / 5, now: time.Now,
 	}, nil
 }
 
 // Types implements response.EventResponder.
 func (r *responder) Types() []string { return []string{TypeTick, TypeRequest} }
+
+// Techniques implements response.Defender.
+func (r *responder) Techniques() []response.Technique {
+	return []response.Technique{response.RestoreConfiguration}
+}
 
 // Respond implements response.Responder. No alert ever comes here: Types has none.
 func (r *responder) Respond(context.Context, falco.Alert) (response.Outcome, error) {

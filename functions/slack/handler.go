@@ -18,6 +18,7 @@ func New() *serve.Function {
 		Activity:    response.Notify,
 		RBAC:        rbac,
 		NeedsClaims: true,
+		Tells:       true,
 	}, newResponder))
 }
 

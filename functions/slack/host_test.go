@@ -25,7 +25,6 @@ func TestContract(t *testing.T) {
 // Every captured request gets 200 and one message, or none where a guardrail refused it, or 400 and none.
 func TestCaptures(t *testing.T) {
 	w := newWorkspace(t, map[string]http.HandlerFunc{"webhook": says("ok")})
-	r := testkit.Run(t, New(), map[string]string{"SLACK_WEBHOOK_URL": w.URL + webhookPath, "MAX_ALERT_AGE": "0"})
 	for _, c := range testkit.Captures(t) {
 		for form, request := range map[string]*http.Request{
 			"cloudevents": c.CloudEvent(t, ""), "openfaas": c.OpenFaaS(t, ""), "webhook": c.Webhook(t, ""),
@@ -35,6 +34,8 @@ func TestCaptures(t *testing.T) {
 			}
 			t.Run(c.Name+"/"+form, func(t *testing.T) {
 				before := len(w.sent())
+				// One process would take the forms of an alert for one event.
+				r := testkit.Run(t, New(), map[string]string{"SLACK_WEBHOOK_URL": w.URL + webhookPath, "MAX_ALERT_AGE": "0"})
 				answer := testkit.Send(t, r, request, nil)
 				posted := len(w.sent()) - before
 				switch {
@@ -45,10 +46,10 @@ func TestCaptures(t *testing.T) {
 					t.Errorf("%s with %d messages, falcosidekick refused it: %t\n%s", answer.Verdict(), posted, c.Rejected, answer.Body)
 				}
 				outboundtest.AssertLeaksNoSecret(t, secrets, answer.Body)
+				outboundtest.AssertLeaksNoSecret(t, secrets, r.Log(t))
 			})
 		}
 	}
-	outboundtest.AssertLeaksNoSecret(t, secrets, r.Log(t))
 }
 
 // What the caller is answered decides whether the alert comes again.
@@ -136,3 +137,10 @@ func TestDryRunThroughTheHost(t *testing.T) {
 		t.Errorf("dry run: %t, requests %v", answer.Record.DryRun, w.sent())
 	}
 }
+
+func TestRepeats(t *testing.T) {
+	w := newWorkspace(t, map[string]http.HandlerFunc{"webhook": says("ok")})
+	testkit.ConformRepeats(t, "slack", New, map[string]string{"SLACK_WEBHOOK_URL": w.URL + webhookPath}, func() int { return len(w.sent()) })
+}
+
+func TestRBAC(t *testing.T) { testkit.CheckRBAC(t, "slack") }

@@ -67,6 +67,11 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 	}, nil
 }
 
+// Techniques implements response.Defender.
+func (*responder) Techniques() []response.Technique {
+	return []response.Technique{response.ExecutionIsolation}
+}
+
 // Respond implements response.Responder.
 func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Outcome, error) {
 	return r.Try(ctx, func(found *kube.Found) (response.Outcome, error) { return r.put(ctx, found.Node, alert) })

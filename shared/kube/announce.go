@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -30,26 +31,36 @@ const (
 	maxReporter = 128
 )
 
-// Announce implements response.Announcer: it says by a Kubernetes Event what was done about an alert, once, where
+// Announcer implements response.Announcer for a function on Kubernetes.
+type Announcer struct {
+	client *Client
+	// mute says that the function may not create events, and has said so.
+	mute atomic.Bool
+}
+
+// NewAnnouncer announces with the rights of client.
+func NewAnnouncer(client *Client) *Announcer { return &Announcer{client: client} }
+
+// Announce says by a Kubernetes Event what was done about an alert, once, where
 // people look: at the target, or, if that is on its way out, at the controller that replaces it. What has no target that
 // was verified is not announced, and neither is what changed nothing without anybody's forbidding it.
 //
 // A function that may not create events says so once.
-func (p *PodFinder) Announce(ctx context.Context, record response.Record) error {
+func (a *Announcer) Announce(ctx context.Context, record response.Record) error {
 	e := eventOf(record)
 	if e == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, announcing)
 	defer cancel()
-	req := p.client.change(p.client.rest.Post().AbsPath(Events.path(e.Namespace, ""))).MaxRetries(0)
-	err := p.client.sendOnce(ctx, req, e, "create", Events, e.Namespace, e.Name)
+	req := a.client.change(a.client.rest.Post().AbsPath(Events.path(e.Namespace, ""))).MaxRetries(0)
+	err := a.client.sendOnce(ctx, req, e, "create", Events, e.Namespace, e.Name)
 	switch {
 	case err == nil, apierrors.IsAlreadyExists(err):
 		return nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return nil // It takes its events with it.
-	case apierrors.IsForbidden(err) && p.mute.Swap(true):
+	case apierrors.IsForbidden(err) && a.mute.Swap(true):
 		return nil
 	}
 	return err

@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,11 +21,11 @@ import (
 // the same name, and refuses what is protected. A function on Kubernetes embeds it and so
 // becomes a response.Targeter: there is no way to a target that goes around it.
 type PodFinder struct {
+	*Announcer
+
 	client     *Client
 	protection guard.Protection
 	level      Level
-	// mute says that the function may not create events, and has said so.
-	mute atomic.Bool
 }
 
 // NewPodFinder makes a finder whose targets are the objects of level.
@@ -37,7 +36,7 @@ func NewPodFinder(c *Client, s Settings, level Level) *PodFinder {
 			s.OwnNamespace = strings.TrimSpace(string(b))
 		}
 	}
-	return &PodFinder{client: c, protection: s.Protection, level: level}
+	return &PodFinder{Announcer: NewAnnouncer(c), client: c, protection: s.Protection, level: level}
 }
 
 // Protected looks again at whether a response may touch what was found: after a conflict, because somebody has

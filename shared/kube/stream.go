@@ -27,7 +27,7 @@ func (c *Client) Stream(ctx context.Context, r Resource, namespace, name, subres
 	if err != nil {
 		return nil, describe(err, "read", r, namespace, name)
 	}
-	return &stream{body, r, namespace, name}, nil
+	return &stream{body, r, namespace, name, ctx.Err}, nil
 }
 
 // stream gives what breaks off in the middle a kind, as an error at the beginning has.
@@ -36,11 +36,15 @@ type stream struct {
 
 	resource        Resource
 	namespace, name string
+	over            func() error
 }
 
-// Read reads on.
+// Read reads on. An end that comes when the time is over is none: the other side gives up in good order too.
 func (s *stream) Read(b []byte) (int, error) {
 	n, err := s.ReadCloser.Read(b)
+	if over := s.over(); over != nil && errors.Is(err, io.EOF) {
+		err = over
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = describe(err, "read", s.resource, s.namespace, s.name)
 	}

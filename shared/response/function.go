@@ -46,6 +46,10 @@ type Function struct {
 	Alerts  []AlertGuard
 	Targets []TargetGuard
 	Repeats Repeats
+	// Redaction is what is left out of outcomes.
+	Redaction Redaction
+	// Tells says that the response tells people: it sees alerts and outcomes redacted.
+	Tells bool
 	// DryRun says that Responder was built to change nothing.
 	DryRun bool
 	// Timeout bounds one event; what is not done by then is Transient.
@@ -81,6 +85,9 @@ func (f *Function) Handle(ctx context.Context, e Event) (*Record, error) {
 	if err == nil && record == nil {
 		return nil, nil //nolint:nilnil // Nothing to publish, and nothing wrong: said so above.
 	}
+	if record != nil { // One that is given again has the hops of the first time, and would go around without an end.
+		record = record.after(h.hops)
+	}
 	h.report(ctx, e, record, err)
 	return record, err
 }
@@ -113,7 +120,7 @@ func (h *handling) run(ctx context.Context, e Event) (record *Record, err error)
 		return nil, InvalidError(fmt.Errorf("event type is %q: want %s", e.Type, strings.Join(types, " or ")))
 	}
 	if e.Hops >= MaxHops {
-		return nil, InvalidError(fmt.Errorf("the event is an answer to an answer, %d times over: Triggers call functions with their own outcomes", e.Hops))
+		return nil, endless(e.Hops)
 	}
 	if r, ok := h.f.Responder.(EventResponder); ok {
 		return h.runEvent(ctx, r, e)
@@ -131,7 +138,9 @@ func (h *handling) runEvent(ctx context.Context, r EventResponder, e Event) (*Re
 		return nil, err
 	}
 	h.is(alert, e.ID)
-	return h.record(h.declined("response", *o, o.Target)), nil
+	record := h.record(h.declined("response", *o, o.Target))
+	(&attempt{handling: h}).announce(ctx, record)
+	return record, nil
 }
 
 func (h *handling) runAlert(ctx context.Context, data []byte) (*Record, error) {
@@ -173,7 +182,7 @@ func (h *handling) respond(ctx context.Context) (*Record, error) {
 			return h.record(h.declined("condition", *o, target)), nil
 		}
 	}
-	return h.once(ctx, target, func(ctx context.Context) (Outcome, error) { return f.Responder.Respond(ctx, h.alert) })
+	return h.once(ctx, target, func(ctx context.Context) (Outcome, error) { return f.Responder.Respond(ctx, f.shown(h.alert)) })
 }
 
 func (h *handling) checkAlert() *Outcome {
@@ -201,6 +210,10 @@ func (h *handling) runOutcome(ctx context.Context, data []byte) (*Record, error)
 	cause, err := DecodeRecord(data)
 	if err != nil {
 		return nil, InvalidError(err)
+	}
+	// Not every way keeps the attributes of an event, so its data says the same.
+	if h.hops = max(h.hops, cause.Hops); h.hops >= MaxHops {
+		return nil, endless(h.hops)
 	}
 	if cause.Response == h.f.Name {
 		return nil, nil //nolint:nilnil // Answering our own outcome with another would never end.
@@ -236,7 +249,11 @@ func (h *handling) tell(ctx context.Context, r OutcomeResponder, cause Record) (
 		return record, err
 	}
 	return h.once(ctx, Target{}, func(ctx context.Context) (Outcome, error) {
-		o, err := r.RespondOutcome(ctx, cause)
+		shown := cause
+		if h.f.Tells {
+			shown = h.f.Redaction.Apply(cause)
+		}
+		o, err := r.RespondOutcome(ctx, shown)
 		if err == nil && o.Target.Name == "" && cause.Target != nil {
 			o.Target = *cause.Target
 		}
@@ -251,6 +268,14 @@ func (h *handling) record(o Outcome) *Record {
 	r := h.f.newRecord(h.alert, o, h.received)
 	r.Hops = h.hops + 1
 	return &r
+}
+
+// shown is the alert as the response sees it.
+func (f *Function) shown(a falco.Alert) falco.Alert {
+	if f.Tells {
+		return f.Redaction.Alert(a)
+	}
+	return a
 }
 
 // Types are the event types this function takes; the first is that of a body without an envelope.

@@ -21,6 +21,17 @@ func HopsOf(e event.Event) int {
 	return int(n)
 }
 
+// endless is why an event that went around is answered no more.
+func endless(hops int) error {
+	return InvalidError(fmt.Errorf("the event is an answer to an answer, %d times over: Triggers call functions with their own outcomes", hops))
+}
+
+// after is the record as the answer to an event of so many hops.
+func (r Record) after(hops int) *Record {
+	r.Hops = hops + 1
+	return &r
+}
+
 // SetHops says it.
 func SetHops(e *event.Event, hops int) {
 	e.SetExtension(HopsAttribute, int32(min(max(hops, 0), MaxHops)))

@@ -89,7 +89,7 @@ func (f *Function) newRecord(alert falco.Alert, o Outcome, received time.Time) R
 	}
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	r.ID = hex.EncodeToString(sum[:16])
-	r = Redaction{}.Apply(r)
+	r = f.Redaction.Apply(r)
 	r.OCSF = f.ocsf(r)
 	return r
 }

@@ -129,6 +129,24 @@ func TestPublishedRecordStaysAsItIs(t *testing.T) {
 	}
 }
 
+func TestRedactionTakesTheLongestValueOut(t *testing.T) {
+	r := response.Redaction{Fields: config.List{"user.*"}}
+	got := r.Alert(falco.Alert{Output: "alice-of-shop alice alice-of", Fields: falco.Fields{"user.name": "alice", "user.loginname": "alice-of-shop", "user.x": "alice-of"}})
+	if want := "[redacted] [redacted] [redacted]"; got.Output != want {
+		t.Errorf("output is %q, want %q", got.Output, want)
+	}
+}
+
+// Settings that were not checked cannot take the target away either.
+func TestRedactionKeepsWhatIdentifies(t *testing.T) {
+	a := falco.Alert{Output: "in pod cart-0", Fields: falco.Fields{"k8s.pod.name": "cart-0", "ct.id": "e-0001", "k8s.pod.labels": "app=cart"}}
+	got := response.Redaction{Fields: config.List{"*"}}.Alert(a)
+	a.Fields["k8s.pod.labels"] = response.Redacted
+	if diff := cmp.Diff(a, got); diff != "" {
+		t.Errorf("alert (-want +got):\n%s", diff)
+	}
+}
+
 // Falcosidekick cuts long fields, Falco's output and ours are cut where it happens.
 func TestRedactionOfWhatWasCut(t *testing.T) {
 	secret := "open-" + strings.Repeat("sesame-", 100)

@@ -30,12 +30,13 @@ type responses struct {
 
 // newResponses builds the response with everything around it.
 func newResponses(info Info, h *host, responder response.Responder, common Settings, claims string) *responses {
+	common.Tells = info.Tells
 	return &responses{host: h, common: common, claims: claims, slots: make(chan struct{}, atOnce), handled: make(chan struct{}, 1), inner: &response.Function{
 		Name: info.Name, Version: Version(), Activity: info.Activity, Responder: responder,
 		Alerts:  []response.AlertGuard{common.Sane},
 		Targets: []response.TargetGuard{common.When},
-		Repeats: common.repeats(common.Store, info, common),
-		DryRun:  common.DryRun, Timeout: common.Timeout, Log: h.log, Observe: h.metrics.observe, Now: time.Now,
+		Repeats: common.repeats(common.Store, info, common), Redaction: common.Redaction, Tells: info.Tells,
+		DryRun: common.DryRun, Timeout: common.Timeout, Log: h.log, Observe: h.metrics.observe, Now: time.Now,
 	}}
 }
 

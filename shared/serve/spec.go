@@ -30,6 +30,9 @@ type Info struct {
 	RBAC string
 	// NeedsClaims says that a repeat would be seen: the function does not run with CLAIMS=none.
 	NeedsClaims bool
+	// Tells says that the function tells people: alerts and outcomes are redacted before it sees them, and it tells of
+	// what Riposte itself did, too.
+	Tells bool
 }
 
 // Spec is a function before it has settings: what --help shows, and how to build it.
@@ -46,6 +49,7 @@ type Settings struct {
 	guard.Sane
 	When guard.Condition `env:"WHEN" help:"Condition over alert and target that must hold; see docs/when.md."`
 	response.Settings
+	response.Redaction
 	keeping
 	auth.Secrets
 	logging
@@ -62,7 +66,7 @@ func (s Settings) Validate() error {
 	if s.Timeout < time.Second {
 		return fmt.Errorf("RESPONSE_TIMEOUT is %q: want 1s or more", s.Timeout)
 	}
-	return errors.Join(s.Sane.Validate(), s.keeping.Validate(), s.Secrets.Validate(), s.logging.Validate())
+	return errors.Join(s.Sane.Validate(), s.Redaction.Validate(), s.keeping.Validate(), s.Secrets.Validate(), s.logging.Validate())
 }
 
 // Define makes a Spec from a function's settings type and constructor. C is a struct with the tags of

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -159,4 +160,35 @@ func lastChange(t *testing.T, r *Running, pod corev1.Pod) Request {
 		t.Fatal("it changes nothing")
 	}
 	return changes[len(changes)-1]
+}
+
+// ConformRepeats is what a function without a target on Kubernetes owes with its claims in Leases: an event that comes
+// again, to any replica, has no second effect and gets the same outcome; where its claims cannot be kept it has none.
+// effects counts them.
+func ConformRepeats[F Function](t *testing.T, function string, newFunction func() F, settings map[string]string, effects func() int) {
+	t.Helper()
+	e := Cluster(t)
+	run := func() *Running { return e.Run(t, function, newFunction(), withClaims(settings)) }
+	raised := func() []byte { // Claims outlive a test: the alert must be new.
+		return Find(t, "03").Retarget(Retargeting{Time: time.Now()}).webhook.body
+	}
+	alert := raised()
+	before := effects()
+	one := run()
+	first := Post(t, one, alert)
+	first.Expect(t, "200 applied")
+	for _, r := range []*Running{one, run(), run()} {
+		if again := Post(t, r, alert); !bytes.Equal(again.Body, first.Body) {
+			t.Errorf("a repeat is answered\n%s\nwant\n%s", again.Body, first.Body)
+		}
+	}
+	if did := effects() - before; did != 1 {
+		t.Errorf("%d effects of one event, want 1", did)
+	}
+	denied := run()
+	denied.Proxy.Inject(&Fault{Resource: "leases", Effect: Answers(http.StatusForbidden, 0)})
+	Post(t, denied, raised()).Expect(t, "422")
+	if did := effects() - before; did != 1 {
+		t.Errorf("%d effects where the claim was denied, want none", did-1)
+	}
 }
