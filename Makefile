@@ -51,7 +51,7 @@ doctor: ## Send a canary through the whole path and time each hop: make doctor T
 ##@ Work on it
 
 .PHONY: test
-test: dist/tools/controlplane build ## Run all tests, on a real API server.
+test: dist/tools/controlplane dist/tools/versitygw build ## Run all tests, on a real API server.
 	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
 	dist/bin/cluster run -- go test $(TESTFLAGS) $(PATTERNS)
 	@$(MAKE) --no-print-directory browser
@@ -79,7 +79,8 @@ browser: ## Test the page in headless Chromium; screenshots go to dist/screensho
 
 .PHONY: check
 check: lint generated ## Check format, lint, vet, generated files and layout; no cluster.
-	go test $(TESTFLAGS) ./test/layout/...
+	@# Go's cache of results does not see that documents and settings have changed.
+	go test -count=1 $(TESTFLAGS) ./test/layout/...
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT)
@@ -129,6 +130,11 @@ clean: ## Remove what was built.
 .PHONY: help
 help: ## Show this help.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# A real S3 server, for the tests of what is stored.
+dist/tools/versitygw: test/s3server/go.mod
+	cd test/s3server && GOWORK=off go build -trimpath -ldflags='-s -w' -o $(CURDIR)/$@ github.com/versity/versitygw/cmd/versitygw
+	@touch $@
 
 dist/tools/controlplane: test/cluster/controlplane/main.go test/cluster/controlplane/go.mod
 	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster

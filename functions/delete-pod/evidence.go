@@ -41,7 +41,7 @@ func (r *responder) Defer(ctx context.Context, alert falco.Alert, now time.Time)
 		return nil
 	}
 	err := fmt.Errorf("REQUIRE_EVIDENCE is %s: wait for the outcome of %s, %s at most", r.config.Require, collector, left.Round(time.Second))
-	return response.TransientError(err, left)
+	return response.DeferredError(err, left)
 }
 
 // evidence is what an outcome of collect-evidence says of its bundle.

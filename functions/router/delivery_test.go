@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,6 +149,36 @@ func TestRetryAfterHoldsTheDestination(t *testing.T) {
 		if pause := c.at.Sub(g.got("delete-pod")[0].at); pause < 950*time.Millisecond {
 			t.Errorf("called again after %s", pause)
 		}
+	}
+}
+
+// A 429 about one event alone holds that event back, and no other of the function.
+func TestDeferredEventHoldsNoOther(t *testing.T) {
+	g := newGateway(t)
+	var calls atomic.Int64
+	asked := make(chan struct{})
+	g.function("delete-pod", func(w http.ResponseWriter, _ *http.Request) {
+		if calls.Add(1) == 1 {
+			w.Header().Set("Retry-After", "1")
+			w.Header().Set(serve.DeferredHeader, "true")
+			w.WriteHeader(http.StatusTooManyRequests)
+			close(asked)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	s := routing(t, g, folder(t, manifest("delete-pod", alerts, quick)))
+	began := time.Now()
+	var group sync.WaitGroup
+	group.Go(func() { s.expect(t, 204, alertAt(t, 1)) })
+	<-asked
+	s.expect(t, 204, alertAt(t, 2))
+	if took := time.Since(began); took > 900*time.Millisecond {
+		t.Errorf("the other event took %s", took)
+	}
+	group.Wait()
+	if took := time.Since(began); took < 950*time.Millisecond || calls.Load() != 3 {
+		t.Errorf("the first event was delivered after %s, with %d calls in all", took, calls.Load())
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"knative.dev/eventing/pkg/kncloudevents"
 
 	"github.com/riposte-dev/riposte/shared/outbound"
+	"github.com/riposte-dev/riposte/shared/serve"
 )
 
 const (
@@ -72,5 +73,9 @@ func (p policy) pause(attempts int, a answer) (pause, asked time.Duration) {
 		}
 		asked = min(outbound.RetryAfter(a.header, time.Now()), most)
 	}
-	return max(pause, asked), asked
+	pause = max(pause, asked)
+	if a.header.Get(serve.DeferredHeader) != "" { // This event is to wait, and no other.
+		asked = 0
+	}
+	return pause, asked
 }

@@ -48,7 +48,7 @@ type Follower interface {
 
 // Deferrer is a Responder that may not want to act yet. It is asked after the guardrails that look at the alert alone.
 type Deferrer interface {
-	// Defer is nil where the response may go ahead. The error is a TransientError with the time to wait. The outcome by
+	// Defer is nil where the response may go ahead. The error is a DeferredError with the time to wait. The outcome by
 	// which the alert came is in ctx: CauseFrom.
 	Defer(ctx context.Context, alert falco.Alert, now time.Time) error
 }

@@ -42,7 +42,9 @@ type Error struct {
 	Kind Kind
 	// RetryAfter is when the other side said to come back; zero if it did not.
 	RetryAfter time.Duration
-	Err        error
+	// Alone says that it is about this one event: others may be sent meanwhile.
+	Alone bool
+	Err   error
 }
 
 // Error is the cause's text.
@@ -60,6 +62,17 @@ func PermanentError(err error) error { return &Error{Kind: Permanent, Err: err} 
 // TransientError marks err as Transient; after is zero where nobody said when to come back.
 func TransientError(err error, after time.Duration) error {
 	return &Error{Kind: Transient, RetryAfter: after, Err: err}
+}
+
+// DeferredError marks err as Transient for this one event, which is to come again after that time.
+func DeferredError(err error, after time.Duration) error {
+	return &Error{Kind: Transient, RetryAfter: max(after, time.Second), Alone: true, Err: err}
+}
+
+// IsDeferred says whether err is about this one event: others may be sent meanwhile.
+func IsDeferred(err error) bool {
+	e := (*Error)(nil)
+	return errors.As(err, &e) && e.Alone
 }
 
 // KindOf is the kind of err. An expired or cancelled context is Transient whoever reports it.

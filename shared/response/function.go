@@ -158,13 +158,13 @@ func (h *handling) respond(ctx context.Context) (*Record, error) {
 	if o := h.checkAlert(); o != nil {
 		return h.record(*o), nil
 	}
-	if d, ok := f.Responder.(Deferrer); ok {
-		if err := d.Defer(ctx, h.alert, h.received); err != nil {
-			return nil, err
-		}
-	}
 	if record, err := h.remembered(ctx); record != nil || err != nil {
 		return record, err
+	}
+	if d, ok := f.Responder.(Deferrer); ok {
+		if err := d.Defer(ctx, h.alert, h.received); err != nil {
+			return h.deferred(ctx, err)
+		}
 	}
 	var target Target
 	if t, ok := f.Responder.(Targeter); ok {

@@ -18,7 +18,7 @@ const (
 	Restore Activity = 3
 	Harden  Activity = 4
 	Detect  Activity = 5
-	// Notify is not a remediation; OCSF has 99, Other, for it.
+	// Notify is what remediates nothing: to tell people, to keep evidence. OCSF has 99, Other, for it.
 	Notify Activity = 99
 )
 
@@ -36,7 +36,7 @@ func (a Activity) String() string {
 	case Detect:
 		return "Detect"
 	case Notify:
-		return "Notify"
+		return "Other"
 	}
 	return "Unknown"
 }

@@ -62,7 +62,7 @@ func TestRecordIsRemediationActivity(t *testing.T) {
 	}{
 		1: {"Isolate", disposition{2, "Denied", 4, "Isolated"}}, 2: {"Evict", disposition{2, "Denied", 5, "Deleted"}},
 		3: {"Restore", disposition{4, "Modified", 9, "Restored"}}, 4: {"Harden", disposition{4, "Modified", 18, "Tagged"}},
-		5: {"Detect", disposition{3, "Observed", 17, "Logged"}}, 99: {"Notify", disposition{3, "Observed", 17, "Logged"}},
+		5: {"Detect", disposition{3, "Observed", 17, "Logged"}}, 99: {"Other", disposition{3, "Observed", 17, "Logged"}},
 	}
 	for capture, severity := range severities {
 		alert := alertEvent(t, capture)

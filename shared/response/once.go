@@ -149,7 +149,7 @@ func (a *attempt) spend(ctx context.Context) (*Record, error) {
 		return nil, err
 	}
 	if a.lock != nil && a.lock.Before != nil {
-		o = recovered(o, a.lock.Before.Event)
+		o = recovered(o, a.f.Activity, a.lock.Before.Event)
 	}
 	if token != nil && o.Verdict != Applied {
 		token.Return(ctx)
@@ -177,10 +177,16 @@ func (a *attempt) safely(ctx context.Context) (Outcome, error) {
 	return o, err
 }
 
+// done says whether there is nothing left to do for a response that was about to act. A target that is gone shows that only
+// where the response is to remove it.
+func done(o Outcome, activity Activity) bool {
+	return o.Verdict == Unchanged && o.Reason == AlreadySo ||
+		activity == Evict && o.Verdict == Skipped && (o.Reason == Gone || o.Reason == Replaced)
+}
+
 // recovered turns the outcome of a response that found its own change made, by an attempt that could not say so.
-func recovered(o Outcome, event string) Outcome {
-	lost := o.Verdict == Unchanged && o.Reason == AlreadySo || o.Verdict == Skipped && (o.Reason == Gone || o.Reason == Replaced)
-	if !lost {
+func recovered(o Outcome, activity Activity, event string) Outcome {
+	if !done(o, activity) {
 		return o
 	}
 	o.Message = fmt.Sprintf("an earlier attempt, at alert %s, was cut off before it could say what it did; now %s", event, o.Message)
@@ -200,7 +206,7 @@ func (a *attempt) overBudget(x *budget.Exhausted) *Record {
 // busy makes the time at which a claim is free the time to come back.
 func busy(err error, now time.Time) error {
 	if b := (*claim.BusyError)(nil); errors.As(err, &b) {
-		return TransientError(err, max(b.Until.Sub(now), time.Second))
+		return DeferredError(err, b.Until.Sub(now))
 	}
 	return err
 }

@@ -254,13 +254,16 @@ func TestWhatACutOffAttemptDidIsTold(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		// before is what the first attempt gets done.
-		before  func(w *world)
-		verdict string
-		effects int
+		before   func(w *world)
+		verdict  string
+		effects  int
+		activity response.Activity
 	}{
-		"nothing was done":     {func(*world) {}, "applied ", 1},
-		"it was done":          {func(w *world) { w.changed = true; w.effects++ }, "applied recovered", 1},
-		"the target went away": {func(w *world) { w.gone = true; w.effects++ }, "applied recovered", 1},
+		"nothing was done":     {func(*world) {}, "applied ", 1, response.Isolate},
+		"it was done":          {func(w *world) { w.changed = true; w.effects++ }, "applied recovered", 1, response.Isolate},
+		"the target went away": {func(w *world) { w.gone = true; w.effects++ }, "applied recovered", 1, response.Evict},
+		// Whoever removed the pod, it was not a response that isolates it.
+		"the target went away by itself": {func(w *world) { w.gone = true }, "skipped gone", 0, response.Isolate},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -274,6 +277,11 @@ func TestWhatACutOffAttemptDidIsTold(t *testing.T) {
 					return ctx.Err()
 				}})
 				dead.Timeout = time.Hour
+				replica := func(s store.Store, r response.Responder) *observed {
+					f := replica(s, r)
+					f.Activity = test.activity
+					return f
+				}
 				e := raised(t, time.Now())
 				ctx, cancel := context.WithCancel(t.Context())
 				var wait sync.WaitGroup
@@ -281,13 +289,21 @@ func TestWhatACutOffAttemptDidIsTold(t *testing.T) {
 				synctest.Wait()
 				next := replica(s, w)
 				_, err := next.Handle(t.Context(), e)
-				if response.KindOf(err) != response.Transient || response.RetryAfter(err) < time.Second || response.RetryAfter(err) > hold {
+				if !response.IsDeferred(err) || response.RetryAfter(err) < time.Second || response.RetryAfter(err) > hold {
 					t.Errorf("while it is handled the error is %v, to come back after %s", err, response.RetryAfter(err))
 				}
 				time.Sleep(hold)
 				told := handled(t, next, e)
-				if verdict(told) != test.verdict || w.effects != test.effects || told.Target == nil || told.Target.UID != cart.UID {
+				if verdict(told) != test.verdict || w.effects != test.effects {
 					t.Errorf("then the answer is %s on %v with %d effects: want %s", verdict(told), told.Target, w.effects, test.verdict)
+				}
+				if told.Outcome == response.Applied && (told.Target == nil || told.Target.UID != cart.UID) {
+					t.Errorf("what was applied is about %v", told.Target)
+				}
+				if told.Outcome == response.Skipped { // Nothing was done, and nothing recorded.
+					cancel()
+					wait.Wait()
+					return
 				}
 				if again := handled(t, replica(s, w), e); !bytes.Equal(data(t, again), data(t, told)) {
 					t.Errorf("after that the answer is\n%s\nwant\n%s", data(t, again), data(t, told))
@@ -349,6 +365,44 @@ func TestAnEventWithoutATargetIsHandledOnce(t *testing.T) {
 		}
 		if diff := cmp.Diff([]string{"respond", "respond", "respond to outcome"}, q.calls); diff != "" {
 			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// patient is a response that waits for another function's outcome.
+type patient struct {
+	*world
+
+	waits func() bool
+}
+
+func (p patient) Defer(ctx context.Context, _ falco.Alert, _ time.Time) error {
+	if response.CauseFrom(ctx) == nil && p.waits() {
+		return response.DeferredError(errors.New("not yet"), time.Minute)
+	}
+	return nil
+}
+
+func (p patient) Follow(context.Context, response.Record) *response.Outcome { return nil }
+
+func TestAnAlertThatWaitsAndItsOutcomeAreAnsweredOnce(t *testing.T) {
+	t.Parallel()
+	alert := alertEvent(t, "01")
+	outcome, _ := outcomeEvent(t, "collect-evidence")
+	synctest.Test(t, func(t *testing.T) {
+		s, w := store.NewMemory(time.Now), &world{}
+		waiting := func() bool { return true }
+		one, two := replica(s, patient{w, waiting}), replica(s, patient{w, waiting})
+		if _, err := one.Handle(t.Context(), alert); !response.IsDeferred(err) || response.RetryAfter(err) != time.Minute {
+			t.Errorf("the alert by itself is answered with error %v", err)
+		}
+		first := handled(t, two, outcome)
+		if verdict(first) != "applied " {
+			t.Errorf("by the outcome the answer is %s", verdict(first))
+		}
+		again := handled(t, one, alert)
+		if again.ID != first.ID || verdict(again) != "applied " || w.effects != 1 {
+			t.Errorf("then the alert is answered %s with id %s, with %d effects: want what the outcome was, %s", verdict(again), again.ID, w.effects, first.ID)
 		}
 	})
 }

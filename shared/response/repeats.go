@@ -70,6 +70,21 @@ func (h *handling) remembered(ctx context.Context) (*Record, error) {
 	return h.duplicate(first), nil
 }
 
+// deferred answers an alert that is to wait, unless it was answered meanwhile by what it waits for.
+func (h *handling) deferred(ctx context.Context, wait error) (*Record, error) {
+	if h.f.Repeats.Claims == nil {
+		return nil, wait
+	}
+	state, err := h.f.Repeats.Claims.Look(ctx, h.eventKey)
+	switch {
+	case err != nil:
+		return nil, err
+	case state.Complete():
+		return h.answer(state)
+	}
+	return nil, wait
+}
+
 // missing answers where the target is not there any more, perhaps because this very alert was answered.
 func (h *handling) missing(ctx context.Context, declined Outcome, target Target) (*Record, error) {
 	plain := h.record(h.declined("protected", declined, target))
@@ -92,7 +107,10 @@ func (h *handling) missing(ctx context.Context, declined Outcome, target Target)
 	if err := json.Unmarshal(state.About, &was); err != nil || was.UID == "" {
 		return plain, nil
 	}
-	o := recovered(declined, state.Event)
+	if !done(declined, h.f.Activity) {
+		return plain, nil
+	}
+	o := recovered(declined, h.f.Activity, state.Event)
 	o.Target = was
 	record := h.record(o)
 	a := &attempt{handling: h, target: was, storm: true}

@@ -136,7 +136,7 @@ func TestSchemaRefuses(t *testing.T) {
 			m["status_id"], m["status"], m["outcome"], m["reason"] = 99, "refused", "refused", "gone"
 		},
 		"a countermeasure by one who only tells": func(m map[string]any) {
-			m["activity_id"], m["activity_name"], m["type_uid"], m["type_name"] = 99, "Notify", 700199, "Remediation Activity: Notify"
+			m["activity_id"], m["activity_name"], m["type_uid"], m["type_name"] = 99, "Other", 700199, "Remediation Activity: Other"
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -140,9 +140,15 @@ func failure(err error) answer {
 	}
 	if after := response.RetryAfter(err); a.status == http.StatusTooManyRequests {
 		a.header.Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
+		if response.IsDeferred(err) {
+			a.header.Set(DeferredHeader, "true")
+		}
 	}
 	return a
 }
+
+// DeferredHeader is on a 429 that is about the one event, and not about the function: others may be sent meanwhile.
+const DeferredHeader = "Riposte-Deferred"
 
 // wrongMethod answers everything but POST.
 func wrongMethod(method string) answer {
