@@ -208,7 +208,7 @@ func (c *Claims) read(ctx context.Context, key string) (*State, store.Entry, err
 	}
 	var s State
 	if json.Unmarshal(entry.Value, &s) != nil {
-		return &State{}, entry, nil
+		s = State{}
 	}
 	return &s, entry, nil
 }

@@ -28,7 +28,7 @@ func adversary(p proof, e *testkit.Env) {
 
 	all, proxy := replicas(p, e, 2, "delete-pod")
 	lies := adversarial(web, dead, reborn, other)
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // The same lies in each run.
+	random := rand.New(rand.NewPCG(1, 2)) // The same lies in each run.
 	order := make([]int, n)
 	for i := range order {
 		order[i] = random.IntN(len(lies))
@@ -61,27 +61,51 @@ func adversarial(web []corev1.Pod, dead, reborn corev1.Pod, other string) []func
 	pick := func(i int) corev1.Pod { return web[i%len(web)] }
 	hex := func(i int) string { return fmt.Sprintf("%012x", i+1) }
 	return []func(p proof, i int) []byte{
-		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.At(time.Now().Add(-time.Hour))) },
-		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.At(time.Now().Add(time.Hour))) },
+		func(p proof, i int) []byte {
+			return testkit.AlertFor(p.T, pick(i), testkit.At(time.Now().Add(-time.Hour)))
+		},
+		func(p proof, i int) []byte {
+			return testkit.AlertFor(p.T, pick(i), testkit.At(time.Now().Add(time.Hour)))
+		},
 		// Older than the pod, and not too old.
-		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.At(pick(i).CreationTimestamp.Add(-2*time.Second))) },
+		func(p proof, i int) []byte {
+			return testkit.AlertFor(p.T, pick(i), testkit.At(pick(i).CreationTimestamp.Add(-2*time.Second)))
+		},
 		// The dead pod's identity, under the name that the living one has now.
 		func(p proof, _ int) []byte { return testkit.AlertFor(p.T, dead) },
-		func(p proof, _ int) []byte { return testkit.AlertFor(p.T, reborn, testkit.Field("k8s.pod.uid", string(dead.UID))) },
-		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.Field("k8s.pod.uid", "00000000-0000-4000-8000-"+hex(i))) },
-		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.Without("k8s.pod.uid"), testkit.Field("container.id", hex(i))) },
-		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.Field("k8s.ns.name", other)) },
-		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.Field("k8s.ns.name", "kube-system")) },
+		func(p proof, _ int) []byte {
+			return testkit.AlertFor(p.T, reborn, testkit.Field("k8s.pod.uid", string(dead.UID)))
+		},
+		func(p proof, i int) []byte {
+			return testkit.AlertFor(p.T, pick(i), testkit.Field("k8s.pod.uid", "00000000-0000-4000-8000-"+hex(i)))
+		},
+		func(p proof, i int) []byte {
+			return testkit.AlertFor(p.T, pick(i), testkit.Without("k8s.pod.uid"), testkit.Field("container.id", hex(i)))
+		},
+		func(p proof, i int) []byte {
+			return testkit.AlertFor(p.T, pick(i), testkit.Field("k8s.ns.name", other))
+		},
+		func(p proof, i int) []byte {
+			return testkit.AlertFor(p.T, pick(i), testkit.Field("k8s.ns.name", "kube-system"))
+		},
 		// About the host; what the attacker prints names a pod.
 		func(p proof, i int) []byte {
 			return testkit.AlertFor(p.T, pick(i), testkit.Without("k8s.pod.name", "k8s.ns.name", "k8s.pod.uid"), testkit.Field("container.id", "host"),
 				testkit.Set("output", "k8s_pod_name="+pick(i).Name+" k8s_ns_name="+pick(i).Namespace+" container_id="+testkit.ContainerID(p.T, pick(i))))
 		},
-		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.Field("k8s.pod.name", "../../pods/"+pick(i).Name)) },
-		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.Field("k8s.pod.name", strings.ToUpper(pick(i).Name))) },
-		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.Field("k8s.pod.name", []any{pick(i).Name})) },
+		func(p proof, i int) []byte {
+			return testkit.AlertFor(p.T, pick(i), testkit.Field("k8s.pod.name", "../../pods/"+pick(i).Name))
+		},
+		func(p proof, i int) []byte {
+			return testkit.AlertFor(p.T, pick(i), testkit.Field("k8s.pod.name", strings.ToUpper(pick(i).Name)))
+		},
+		func(p proof, i int) []byte {
+			return testkit.AlertFor(p.T, pick(i), testkit.Field("k8s.pod.name", []any{pick(i).Name}))
+		},
 		// Nothing that tells the pod from others of its name.
-		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.Without("container.id", "container.full_id", "k8s.pod.uid")) },
+		func(p proof, i int) []byte {
+			return testkit.AlertFor(p.T, pick(i), testkit.Without("container.id", "container.full_id", "k8s.pod.uid"))
+		},
 		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.Field("container.id", "")) },
 		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.Set("rule", "Test rule")) },
 		func(p proof, i int) []byte { return testkit.AlertFor(p.T, pick(i), testkit.Set("source", "internal")) },

@@ -4,7 +4,6 @@ package prove
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,7 +30,7 @@ func restored(p proof, e *testkit.Env) {
 		all[0].alert(alert).Expect(p.T, "200 applied")
 		changed := !bytes.Equal(before, written(p, e, function, pod))
 		var after []byte
-		testkit.Eventually(p.T, function+" is released", func(context.Context) error {
+		await(p, function+" is released", func() error {
 			release[0].tick(p)
 			if after = written(p, e, function, pod); !bytes.Equal(before, after) {
 				return errors.New("it is not as it was")
@@ -53,7 +52,7 @@ func foreign(p proof, e *testkit.Env, release *process) {
 	label[0].alert(testkit.AlertFor(p.T, pod)).Expect(p.T, "200 applied")
 	e.Patch(p.T, &pod, map[string]any{"metadata": map[string]any{"labels": map[string]any{"quarantine": "theirs", "other": "theirs"}}})
 	var answer testkit.Answer
-	testkit.Eventually(p.T, "the label is released", func(context.Context) error {
+	await(p, "the label is released", func() error {
 		a := release.tick(p)
 		if a.Status == http.StatusOK {
 			answer = a
@@ -71,6 +70,21 @@ func foreign(p proof, e *testkit.Env, release *process) {
 	p.row("a value that somebody else has set in between stays, and the outcome says both",
 		fmt.Sprintf("kept: %t, reason %s, both values: %t", kept, answer.Record.Reason, both), "kept, conflict, both",
 		kept && both && answer.Record.Reason == "conflict")
+}
+
+// await asks ten times a second until there is no error.
+func await(p proof, what string, check func() error) {
+	p.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.Fatalf("%s: %v", what, err)
+		}
+		<-time.After(100 * time.Millisecond)
+	}
 }
 
 // tick is what a clock sends to release: no body at all.
