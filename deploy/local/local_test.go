@@ -91,7 +91,7 @@ func TestOnce(t *testing.T) {
 		t.Fatalf("%v\n%s%s", err, stdout.String(), stderr.String())
 	}
 	for _, want := range []string{
-		`sends "Drop and execute new binary in container"`, "fires delete-malware, tell-alerts", "calls delete-pod",
+		`sends "Drop and execute new binary in container"`, "fires collect-evidence, delete-malware, tell-alerts", "calls delete-pod",
 		"deleted pod shop/cart-api-", "is gone", "is created", "is ready", "and only that one of", "Deployment shop/cart-api started",
 	} {
 		if !strings.Contains(stdout.String(), want) {

@@ -573,3 +573,25 @@ func TestSettingsAreCheckedAtTheStart(t *testing.T) {
 		})
 	}
 }
+
+// Whoever makes a pod fills its annotations as he likes: the API server takes 256 KiB of them, and then no record fits.
+func TestPodWhoseAnnotationsAreFullIsCutOffAllTheSame(t *testing.T) {
+	t.Parallel()
+	env := testkit.Cluster(t)
+	pod := env.Deploy(t, web(env.Namespace(t), func(d *appsv1.Deployment) {
+		d.Spec.Template.Annotations = settings{"x": strings.Repeat("x", 256<<10-100)}
+	}))[0]
+	answer := testkit.Post(t, run(t, nil), testkit.AlertFor(t, pod))
+	answer.Expect(t, "200 applied")
+	now := pod.DeepCopy()
+	env.Get(t, now)
+	if diff := cmp.Diff(settings{isolatedLabel: string(pod.UID), "team": "red"}, own(now.Labels)); diff != "" {
+		t.Errorf("labels of the suspect (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(pod.Annotations, now.Annotations); diff != "" {
+		t.Errorf("its annotations (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(answer.Record.Message, "release cannot undo it") {
+		t.Errorf("the outcome does not say that it cannot be undone: %s", answer.Record.Message)
+	}
+}

@@ -148,7 +148,7 @@ func conformClaims(t *testing.T, e *Env, run func(*testing.T, map[string]string)
 
 // asked are the requests of a function but for those of its sweeper, which come when they come.
 func asked(r *Running) []Request {
-	return slices.DeleteFunc(r.Proxy.Requests(), func(q Request) bool { return q.Verb == "list" && q.Resource == "leases" })
+	return slices.DeleteFunc(r.Proxy.Requests(), func(q Request) bool { return q.Resource == "leases" && (q.Verb == "list" || q.Verb == "delete") })
 }
 
 // lastChange is the last request by which a function changes anything for a pod.
