@@ -16,22 +16,29 @@ import (
 	"github.com/riposte-dev/riposte/shared/restore"
 )
 
+// relabelled is what became of the pod's labels.
+type relabelled struct {
+	labels  map[string]string
+	changes []response.Change
+	note    restore.Note
+}
+
 // relabel puts the policy's label on and, with DETACH, takes the selecting ones off, and writes down how to undo it, in one
 // change. It gives the labels as they are then.
-func (r *responder) relabel(ctx context.Context, found *kube.Found, alert falco.Alert) (map[string]string, []response.Change, error) {
+func (r *responder) relabel(ctx context.Context, found *kube.Found, alert falco.Alert) (relabelled, error) {
 	pod := found.Pod
 	off, err := r.selecting(ctx, pod, found.Owners)
 	if err != nil {
-		return nil, nil, err
+		return relabelled{}, err
 	}
 	after, patched, changes := plan(pod, off)
 	if len(changes) == 0 {
-		return after, nil, nil
+		return relabelled{labels: after}, nil
 	}
 	object := &restore.Object{TypeMeta: metav1.TypeMeta{Kind: "Pod"}, ObjectMeta: pod.ObjectMeta}
 	note, err := r.records.Note(ctx, object, alert, append([]response.Change{restore.PolicyMade(string(pod.UID))}, changes...))
 	if err != nil {
-		return nil, nil, err
+		return relabelled{}, err
 	}
 	for key, value := range note.Labels {
 		patched[key], after[key] = value, value
@@ -39,7 +46,7 @@ func (r *responder) relabel(ctx context.Context, found *kube.Found, alert falco.
 	patch := map[string]any{"metadata": map[string]any{
 		"uid": pod.UID, "resourceVersion": pod.ResourceVersion, "labels": patched, "annotations": note.Annotations,
 	}}
-	return after, changes, r.client.Merge(ctx, kube.Pods, pod.Namespace, pod.Name, patch, nil)
+	return relabelled{after, changes, note}, r.client.Merge(ctx, kube.Pods, pod.Namespace, pod.Name, patch, nil)
 }
 
 // selecting are the keys of the pod's labels by which Services, its owner and policies select it; none

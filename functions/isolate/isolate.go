@@ -99,21 +99,22 @@ func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Ou
 	if err != nil {
 		return response.Outcome{}, err
 	}
-	var labels map[string]string
-	var changes []response.Change
+	var done relabelled
 	declined, err := r.Try(ctx, func(found *kube.Found) (response.Outcome, error) {
 		var err error
-		labels, changes, err = r.relabel(ctx, found, alert)
+		done, err = r.relabel(ctx, found, alert)
 		return response.Outcome{}, err
 	})
 	if err != nil || declined.Verdict != "" {
 		return declined, err
 	}
-	residual, err := r.verify(ctx, found.Pod, labels)
+	residual, err := r.verify(ctx, found.Pod, done.labels)
 	if err != nil {
 		return response.Outcome{}, err
 	}
-	return r.outcome(found, append(made, changes...), residual), nil
+	o := r.outcome(found, append(made, done.changes...), residual)
+	o.Message = done.note.Told(o.Message)
+	return o, nil
 }
 
 // verify finds what policies other than ours still allow a pod with these labels.

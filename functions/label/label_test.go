@@ -313,3 +313,27 @@ func TestSettingsAreCheckedAtTheStart(t *testing.T) {
 		})
 	}
 }
+
+// Whoever makes a pod fills its annotations as he likes, and keeps no label away by that.
+func TestPodWhoseAnnotationsAreFullIsLabelledAllTheSame(t *testing.T) {
+	t.Parallel()
+	env := testkit.Cluster(t)
+	for _, change := range []string{"quarantine=true", "team-", "quarantine=true,team-"} {
+		t.Run(change, func(t *testing.T) {
+			t.Parallel()
+			pod := env.Deploy(t, testkit.Pod(env.Namespace(t), "web", func(p *corev1.Pod) {
+				p.Labels["team"], p.Annotations = "red", settings{"x": strings.Repeat("x", 256<<10-100)}
+			}))[0]
+			answer := testkit.Post(t, run(t, settings{"LABELS": change}), testkit.AlertFor(t, pod))
+			answer.Expect(t, "200 applied")
+			env.Get(t, &pod)
+			_, team := pod.Labels["team"]
+			if pod.Labels["app"] != "web" || team == strings.Contains(change, "team-") || len(pod.Annotations["x"]) != 256<<10-100 {
+				t.Errorf("the labels are %v", pod.Labels)
+			}
+			if !strings.Contains(answer.Record.Message, "release cannot undo it") {
+				t.Errorf("the outcome does not say that it cannot be undone: %s", answer.Record.Message)
+			}
+		})
+	}
+}

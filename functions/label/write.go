@@ -23,6 +23,8 @@ type writing struct {
 	target response.Target
 	alert  falco.Alert
 	made   []response.Change
+	// note are the marks of the latest attempt.
+	note restore.Note
 }
 
 func (w *writing) label(ctx context.Context, found *kube.Found) (response.Outcome, error) {
@@ -42,7 +44,7 @@ func (w *writing) label(ctx context.Context, found *kube.Found) (response.Outcom
 	}
 	return response.Outcome{
 		Verdict: response.Applied,
-		Message: fmt.Sprintf("labelled %s %s: %s", w.target.Kind, w.target.Name, labels),
+		Message: w.note.Told(fmt.Sprintf("labelled %s %s: %s", w.target.Kind, w.target.Name, labels)),
 		Changes: w.made,
 	}, nil
 }
@@ -55,6 +57,7 @@ func (w *writing) write(ctx context.Context, resource kube.Resource, meta metav1
 	if err != nil {
 		return err
 	}
+	w.note = note
 	version := meta.ResourceVersion
 	if len(w.config.Labels.set) > 0 {
 		if version, err = w.set(ctx, resource, meta, note); err != nil {

@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/riposte-dev/riposte/shared/restore"
 	"github.com/riposte-dev/riposte/shared/testkit"
@@ -237,18 +238,36 @@ func TestTamperedRecord(t *testing.T) {
 func TestPolicyOfTheNameThatIsNotOursStays(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
-	s, selector, before := isolated(t, nil)
-	name := restore.PolicyName(string(s.pod.UID))
-	env.Delete(t, testkit.NetworkPolicy(s.pod.Namespace, name, nil))
-	theirs := testkit.NetworkPolicy(s.pod.Namespace, name, settings{"app": "web"}, func(p *networkingv1.NetworkPolicy) { p.Labels = settings{"team": "net"} })
-	env.Create(t, theirs)
-	answer := released(t, run(t, settings{"SELECTOR": selector}))
-	answer.Expect(t, "200 applied conflict")
-	if !env.Exists(t, theirs) {
-		t.Error("it removed somebody else's policy")
-	}
-	if diff := cmp.Diff(before, asItWas(t, fresh(t, s.target))); diff != "" {
-		t.Errorf("the pod (-before +after):\n%s", diff)
+	for name, edit := range map[string]func(*networkingv1.NetworkPolicy, corev1.Pod){
+		"with labels of its own": func(p *networkingv1.NetworkPolicy, _ corev1.Pod) { p.Labels = settings{"team": "net"} },
+		"with our label, and nobody's": func(p *networkingv1.NetworkPolicy, _ corev1.Pod) {
+			p.Labels = settings{"app.kubernetes.io/managed-by": "riposte"}
+		},
+		"with our label, of another pod": func(p *networkingv1.NetworkPolicy, pod corev1.Pod) {
+			other := env.Deploy(t, testkit.Pod(pod.Namespace, "other"))[0]
+			p.Labels = settings{"app.kubernetes.io/managed-by": "riposte"}
+			p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: other.Name, UID: other.UID}}
+		},
+		"of the pod, without our label": func(p *networkingv1.NetworkPolicy, pod corev1.Pod) {
+			p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, selector, before := isolated(t, nil)
+			policy := restore.PolicyName(string(s.pod.UID))
+			env.Delete(t, testkit.NetworkPolicy(s.pod.Namespace, policy, nil))
+			theirs := testkit.NetworkPolicy(s.pod.Namespace, policy, settings{"app": "web"}, func(p *networkingv1.NetworkPolicy) { edit(p, s.pod) })
+			env.Create(t, theirs)
+			answer := released(t, run(t, settings{"SELECTOR": selector}))
+			answer.Expect(t, "200 applied conflict")
+			if !env.Exists(t, theirs) {
+				t.Error("it removed somebody else's policy")
+			}
+			if diff := cmp.Diff(before, asItWas(t, fresh(t, s.target))); diff != "" {
+				t.Errorf("the pod (-before +after):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -105,7 +105,7 @@ func (r *responder) put(ctx context.Context, node *corev1.Node, alert falco.Aler
 	}
 	return response.Outcome{
 		Verdict: response.Applied,
-		Message: fmt.Sprintf("tainted node %s with %s", node.Name, r.taint.ToString()),
+		Message: note.Told(fmt.Sprintf("tainted node %s with %s", node.Name, r.taint.ToString())),
 		Changes: []response.Change{{Field: "spec.taints", Before: orEmpty(before), After: after}},
 	}, nil
 }

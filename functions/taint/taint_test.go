@@ -249,3 +249,21 @@ func TestSettingsAreCheckedAtTheStart(t *testing.T) {
 		})
 	}
 }
+
+// A kubelet writes the annotations of its node. It does not keep the node from being tainted by filling them up.
+func TestNodeWhoseAnnotationsAreFullIsTaintedAllTheSame(t *testing.T) {
+	t.Parallel()
+	env := testkit.Cluster(t)
+	node, pod := newTainted(t, env)
+	env.Patch(t, node, map[string]any{"metadata": map[string]any{
+		"annotations": settings{"x": strings.Repeat("x", 256<<10-300)}, "labels": settings{"disk": "slow"},
+	}})
+	answer := testkit.Post(t, run(t, nil), testkit.AlertFor(t, pod))
+	answer.Expect(t, "200 applied")
+	if got := taints(t, env, node); !slices.Contains(got, "falco/alert=true:NoSchedule") {
+		t.Errorf("the node's taints are %v", got)
+	}
+	if node.Labels["disk"] != "slow" || len(node.Annotations["x"]) != 256<<10-300 || !strings.Contains(answer.Record.Message, "release cannot undo it") {
+		t.Errorf("labels are %v and the message is %s", node.Labels, answer.Record.Message)
+	}
+}

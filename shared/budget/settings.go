@@ -7,9 +7,9 @@ import (
 
 // Settings are the settings of every function that acts.
 type Settings struct {
-	Function Limit `env:"BUDGET_FUNCTION" envDefault:"5/1m" help:"Most responses of this function, over all its replicas, in any window of that length."`
+	Function Limit `env:"BUDGET_FUNCTION" envDefault:"5/1m" help:"Most responses of this function, over all its replicas, in any window of that length; no percentage."`
 	Workload Limit `env:"BUDGET_WORKLOAD" envDefault:"10%/1m" help:"Most responses of this function to the pods of one workload; a percentage is of its ready pods, at least one."`
-	Cluster  Limit `env:"BUDGET_CLUSTER" envDefault:"20/1h" help:"Most responses of all functions together that keep their claims in the same place."`
+	Cluster  Limit `env:"BUDGET_CLUSTER" envDefault:"20/1h" help:"Most responses of all functions together that keep their claims in the same place; no percentage."`
 }
 
 // Validate checks what the type does not.

@@ -245,6 +245,9 @@ func (c *Claims) Look(ctx context.Context, key string) (*State, error) {
 	return state, err
 }
 
+// Leave gives the turn to the next caller of this process, whatever became of the claim. It may be called again.
+func (cl *Claim) Leave() { cl.leave() }
+
 // Complete records the outcome and keeps it for keep. It fails with store.ErrChanged where the claim was taken over.
 func (cl *Claim) Complete(ctx context.Context, outcome json.RawMessage, keep time.Duration) error {
 	defer cl.leave()

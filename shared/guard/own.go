@@ -23,8 +23,11 @@ func OwnNamespace(set string) string {
 	return home
 }
 
-// user is who an audit event is about.
+// user is who an audit event is about. An alert of another source has none, whatever fields it has.
 func user(a falco.Alert) string {
+	if strings.HasPrefix(a.Source, "syscall") {
+		return ""
+	}
 	name, _ := a.Fields.String("ka.user.name")
 	return name
 }

@@ -18,6 +18,8 @@ import (
 
 // Repeats says how repeats are made harmless; docs/safety.md tells the whole of it.
 type Repeats struct {
+	// Scope tells deployments of one function apart: each answers an alert for itself.
+	Scope string
 	// Claims is nil with CLAIMS=none.
 	Claims *claim.Claims
 	// Window is how long another alert of the same rule on the same target is a duplicate; 0 is not at all.
@@ -56,6 +58,9 @@ func (h *handling) once(ctx context.Context, target Target, act act) (*Record, e
 	again, err := a.begin(ctx)
 	if again != nil || err != nil {
 		return again, err
+	}
+	if a.lock != nil {
+		defer a.lock.Leave() // however it ends
 	}
 	return a.spend(ctx)
 }
@@ -145,6 +150,9 @@ func (a *attempt) spend(ctx context.Context) (*Record, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishing)
 	defer cancel()
 	if err != nil {
+		if token != nil && final(err) {
+			token.Return(ctx)
+		}
 		a.abandon(ctx, err)
 		return nil, err
 	}
@@ -213,6 +221,9 @@ func busy(err error, now time.Time) error {
 
 // key names a record of this function in the store.
 func (f *Function) key(kind string, parts ...string) string {
+	if scope := f.Repeats.Scope; scope != "" {
+		parts = append([]string{scope, ""}, parts...)
+	}
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	return f.Name + "/" + kind + "/" + hex.EncodeToString(sum[:16])
 }

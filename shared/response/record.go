@@ -24,7 +24,7 @@ const TypeOutcome = "dev.riposte.response.v1"
 // Record is the data of an outcome event: the fields Riposte's own functions read, beside
 // those of OCSF's Remediation Activity (class 7001), so that a SIEM can take it as it is.
 type Record struct {
-	// ID is deterministic: the same alert, function and target give the same one.
+	// ID is deterministic: the same alert, function and target give the same one. So do no two deployments of a function.
 	ID       string  `json:"id"`
 	Response string  `json:"response"`
 	Outcome  Verdict `json:"outcome"`
@@ -87,9 +87,12 @@ func (f *Function) newRecord(alert falco.Alert, o Outcome, received time.Time) R
 	if o.Key != "" {
 		parts = append(parts, o.Key)
 	}
+	if scope := f.Repeats.Scope; scope != "" {
+		parts = append(parts, "of", scope)
+	}
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	r.ID = hex.EncodeToString(sum[:16])
-	r = f.Redaction.Apply(r)
+	r = f.Redaction.Apply(r).bounded()
 	r.OCSF = f.ocsf(r)
 	return r
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+
+	"github.com/riposte-dev/riposte/shared/store"
 )
 
 // abandon leaves the claims to the next delivery.
 func (a *attempt) abandon(ctx context.Context, cause error) {
-	if KindOf(cause) == Permanent || KindOf(cause) == Invalid { // Nothing was done, and there will be no redelivery.
+	if final(cause) {
 		a.giveBack(ctx)
 		return
 	}
@@ -26,6 +28,9 @@ func (a *attempt) abandon(ctx context.Context, cause error) {
 		return a.note.Abandon(ctx, a.f.Repeats.Keep)
 	})
 }
+
+// final says that nothing was done, and that there will be no redelivery.
+func final(cause error) bool { return KindOf(cause) == Permanent || KindOf(cause) == Invalid }
 
 func (a *attempt) giveBack(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishing)
@@ -43,6 +48,9 @@ func (a *attempt) giveBack(ctx context.Context) {
 	})
 }
 
+// largest is the largest outcome that a claim has room for. What a response quotes is cut; an alert is as large as it came.
+const largest = store.MaxValue - 8<<10
+
 // complete records the outcome and tells of it. What fails here is not the response's failure: what was done is done.
 func (a *attempt) complete(ctx context.Context, record *Record) {
 	r := a.f.Repeats
@@ -58,10 +66,15 @@ func (a *attempt) complete(ctx context.Context, record *Record) {
 		a.f.Log.ErrorContext(ctx, "outcome not recorded", "response", a.f.Name, "error", err.Error())
 		encoded = nil
 	}
+	size := len(encoded)
+	if size > largest {
+		a.f.Log.ErrorContext(ctx, "outcome not recorded", "response", a.f.Name, "bytes", size, "most", largest)
+		encoded = nil // The claim is complete all the same: what was done must not be done again.
+	}
 	if a.lock != nil {
-		a.f.recent.put(a.eventKey, record, len(encoded), a.received.Add(r.Keep))
+		a.f.recent.put(a.eventKey, record, size, a.received.Add(r.Keep))
 		if a.storm {
-			a.f.recent.put(a.refKey(), record, len(encoded), a.f.Now().Add(r.lasts(record)))
+			a.f.recent.put(a.refKey(), record, size, a.f.Now().Add(r.lasts(record)))
 		}
 	}
 	a.together(ctx, func() error {

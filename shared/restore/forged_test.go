@@ -3,6 +3,7 @@ package restore
 import (
 	"encoding/json"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -252,6 +253,74 @@ func TestTaintGoesFromItsPlace(t *testing.T) {
 			}
 			if diff := cmp.Diff(tc.after, w.object.Spec.Taints); diff != "" {
 				t.Errorf("taints (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What whoever may write annotations has filled up keeps nobody from containing the object.
+func TestNobodyPreventsAContainmentByFillingTheObject(t *testing.T) {
+	t.Parallel()
+	full := func(n, size int) []response.Change {
+		var list []response.Change
+		for i := range n {
+			list = append(list, response.Change{Field: LabelField(strings.Repeat("k", min(size, 50)) + strconv.Itoa(i)), Before: strings.Repeat("x", size)})
+		}
+		return list
+	}
+	for name, tc := range map[string]struct {
+		fill func(t *testing.T, w *world)
+		// many are labels that the response takes off itself.
+		many int
+		want bool
+	}{
+		"nothing":                     {func(*testing.T, *world) {}, 0, true},
+		"a record of as many changes": {func(t *testing.T, w *world) { t.Helper(); forge(t, w, "isolate", nil, full(most, 1)...) }, 0, true},
+		"a record of as many bytes": {func(t *testing.T, w *world) {
+			t.Helper()
+			for n, size := 1, 0; size < largest-200; n++ {
+				forge(t, w, "isolate", nil, full(n, 63)...)
+				size = len(w.object.Annotations[Prefix+"isolate"])
+			}
+		}, 0, true},
+		"other annotations": {func(_ *testing.T, w *world) {
+			w.object.Annotations = labels{"x": strings.Repeat("x", mostAnnotations-100)}
+		}, 0, false},
+		"annotations that leave it room": {func(_ *testing.T, w *world) {
+			w.object.Annotations = labels{"x": strings.Repeat("x", mostAnnotations-2000)}
+		}, 0, true},
+		"labels that are to be taken off, more than a record holds": {func(*testing.T, *world) {}, most + 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld("Pod", labels{"app": "web"})
+			tc.fill(t, w)
+			writer := NewWriter("isolate", Terms{TTL: time.Hour, Max: time.Hour}, nil)
+			changes := append([]response.Change{PolicyMade("uid-1"), {Field: LabelField("app"), Before: "web"}}, full(tc.many, 1)...)
+			note, err := writer.Note(t.Context(), w.object, alert("rule"), changes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if note.Labels == nil || note.Annotations == nil {
+				t.Fatalf("the marks are %+v: a merge patch with them removes what others wrote", note)
+			}
+			_, marked := note.Annotations[Prefix+"isolate"]
+			if marked != tc.want || marked != (note.Without == "") || marked != (note.Labels[Contained] == "true") {
+				t.Fatalf("there are marks: %t, and want them: %t; without them because %q", marked, tc.want, note.Without)
+			}
+			if !marked {
+				return
+			}
+			if w.object.Annotations == nil {
+				w.object.Annotations = labels{}
+			}
+			maps.Copy(w.object.Annotations, note.Annotations)
+			r, err := Keys(nil).Open(w.object, "isolate")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last := r.Changes[len(r.Changes)-1]; last.Field != LabelField("app") || last.Before != "web" {
+				t.Errorf("the record ends in %+v: want what was taken off", last)
 			}
 		})
 	}

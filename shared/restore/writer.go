@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/riposte-dev/riposte/shared/falco"
@@ -23,13 +24,29 @@ func NewWriter(name string, terms Terms, s store.Store) *Writer {
 	return &Writer{name: name, terms: terms, store: s, now: time.Now}
 }
 
-// Note are the marks to put on an object, in the very request that contains it.
+// Note are the marks to put on an object, in the very request that contains it. Neither map is nil: a merge patch would take
+// that for an order to remove all labels, or all annotations.
 type Note struct {
 	Labels, Annotations map[string]string
+	// Without says why there are no marks, so that the change can be undone by hand alone; empty where there are.
+	Without string
 }
 
+// Told is the message of an outcome, which says where release cannot undo what was done.
+func (n Note) Told(message string) string {
+	if n.Without == "" {
+		return message
+	}
+	return message + "; release cannot undo it: " + n.Without
+}
+
+// mostAnnotations is what the API server takes as annotations of one object, in bytes.
+// https://pkg.go.dev/k8s.io/apimachinery/pkg/api/validation#TotalAnnotationSizeLimitB
+const mostAnnotations = 256 << 10
+
 // Note makes the marks for changes that are about to be made to the object, as it was read. A record that the object has
-// already grows by them; one that is not believed is replaced, so that nobody can prevent a containment by writing into it.
+// already grows by them. Nobody can prevent a containment by what he writes on the object: a record that is not believed,
+// or was filled up, is replaced, and where there is no room for one the object is contained without.
 //
 // The same alert again, after an attempt that was cut off, counts as one time and moves no deadline.
 func (w *Writer) Note(ctx context.Context, o *Object, alert falco.Alert, changes []response.Change) (Note, error) {
@@ -42,25 +59,57 @@ func (w *Writer) Note(ctx context.Context, o *Object, alert falco.Alert, changes
 	if err != nil {
 		return Note{}, err
 	}
-	at := w.now().UTC().Truncate(time.Millisecond)
-	for _, c := range changes {
-		if r.Changes, err = join(r.Changes, c, at); err != nil {
+	for _, kept := range [][]Change{r.Changes, nil} {
+		if r.Changes, err = w.join(kept, changes); err != nil {
 			return Note{}, err
 		}
+		records[w.name] = r
+		if err = r.check(o, w.name, true); err != nil {
+			continue
+		}
+		var note Note
+		if note, err = w.marks(keys, o, records); err == nil {
+			return note, nil
+		}
 	}
-	if err := r.check(o, w.name, true); err != nil {
-		return Note{}, response.PermanentError(fmt.Errorf("restore record %s could not be undone: %w", w.name, err))
-	}
-	text, err := keys.Seal(r)
+	return Note{Labels: map[string]string{}, Annotations: map[string]string{}, Without: err.Error()}, nil
+}
+
+// marks are those of an object with these records. The error says that they do not fit on it.
+func (w *Writer) marks(keys Keys, o *Object, records map[string]Record) (Note, error) {
+	text, err := keys.Seal(records[w.name])
 	if err != nil {
 		return Note{}, err
 	}
-	records[w.name] = r
+	if len(text) > largest {
+		return Note{}, fmt.Errorf("restore record %s would have %d bytes: want %d or fewer", w.name, len(text), largest)
+	}
 	note := Note{Labels: map[string]string{Contained: "true"}, Annotations: map[string]string{Prefix + w.name: text}}
 	if first := earliest(records); first != nil {
 		note.Annotations[ReleaseAt] = moment(*first)
 	}
+	all, size := map[string]string{}, 0
+	maps.Copy(all, o.Annotations)
+	maps.Copy(all, note.Annotations)
+	for key, value := range all {
+		size += len(key) + len(value)
+	}
+	if size > mostAnnotations {
+		return Note{}, fmt.Errorf("its annotations would have %d bytes with a restore record: want %d or fewer", size, mostAnnotations)
+	}
 	return note, nil
+}
+
+// join adds changes that are made now to those of a record.
+func (w *Writer) join(list []Change, changes []response.Change) ([]Change, error) {
+	at := w.now().UTC().Truncate(time.Millisecond)
+	for _, c := range changes {
+		var err error
+		if list, err = join(list, c, at); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 func (w *Writer) expires() bool { return w.terms.TTL > 0 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+
+	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/store"
 )
 
 // Lambda is what a bootstrap hands to AWS's runtime.
@@ -22,3 +25,11 @@ type Hosting = hosting
 
 // Survive turns a panic into an error.
 var Survive = survive
+
+// Repeats are what a function of an activity makes repeats harmless with, in a store.
+func Repeats(s store.Store, a response.Activity) response.Repeats {
+	return keeping{}.repeats(s, Info{Name: "recorder", Activity: a}, Settings{})
+}
+
+// Scope tells deployments of a spec apart.
+func (s Spec) Scope(environ map[string]string) string { return scope(environ, s.alone()) }

@@ -90,6 +90,9 @@ func (f *Function) load(ctx context.Context, environ map[string]string) error {
 			return
 		}
 		f.pages = f.routes()
+		if !f.ownServer { // which tells the same when it listens
+			f.log.InfoContext(ctx, "started", append([]any{"response", f.name, "version", Version()}, f.app.about()...)...)
+		}
 		// What works beside the requests outlives the one that happened to start it.
 		ctx, f.stop = context.WithCancel(context.WithoutCancel(ctx))
 		f.stopped = make(chan struct{})

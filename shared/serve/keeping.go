@@ -2,6 +2,8 @@ package serve
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/riposte-dev/riposte/shared/budget"
 	"github.com/riposte-dev/riposte/shared/claim"
+	"github.com/riposte-dev/riposte/shared/config"
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/store"
@@ -108,14 +111,9 @@ func (k keeping) repeats(s store.Store, info Info, common Settings) response.Rep
 	if age == 0 || age > longestAge {
 		age = longestAge
 	}
-	r := response.Repeats{Window: k.Window, Keep: max(15*time.Minute, age+5*time.Minute)}
-	claims := s
+	r := response.Repeats{Scope: common.scope, Window: k.Window, Keep: max(15*time.Minute, age+5*time.Minute)}
 	switch info.Activity {
-	case response.Notify, response.Detect, response.Restore:
-		// They take nothing away from anybody, and nothing but this bounds their claims.
-		if s != nil {
-			claims = store.NewLimited(s, claimsPerMinute, time.Now)
-		}
+	case response.Notify, response.Detect, response.Restore: // They take nothing away from anybody.
 	case response.Isolate, response.Evict, response.Harden:
 		kept := s
 		if kept == nil {
@@ -123,13 +121,37 @@ func (k keeping) repeats(s store.Store, info Info, common Settings) response.Rep
 		}
 		r.Budget = budget.New(kept, info.Name, k.Settings, time.Now)
 	}
-	if claims != nil {
-		r.Claims = claim.New(claims, common.Timeout+5*time.Second, time.Now)
+	if s != nil {
+		// A budget bounds what is done. Claims are made for what is declined, too: for each rule that an alert names.
+		r.Claims = claim.New(store.NewLimited(s, claimsPerMinute, time.Now), common.Timeout+5*time.Second, time.Now)
 	}
 	return r
 }
 
-// claimsPerMinute bounds what a replica writes down for alerts that no budget bounds. At the largest scale that is
+// scope tells the deployments of one function apart, which answer the same alert each in its own way: by the name that the
+// platform gives one, or else by the function's own settings as they are set.
+func scope(environ map[string]string, own []config.Param) string {
+	for _, name := range []string{"K_SERVICE", "AWS_LAMBDA_FUNCTION_NAME"} {
+		if environ[name] != "" {
+			return environ[name]
+		}
+	}
+	var set []string
+	for _, p := range own {
+		for _, name := range []string{p.Name, p.Name + "_FILE"} {
+			if value := environ[name]; value != "" && value != p.Default {
+				set = append(set, name+"="+value)
+			}
+		}
+	}
+	if len(set) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(strings.Join(set, "\x00")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// claimsPerMinute bounds what a replica writes down for alerts. At the largest scale that is
 // shipped, five replicas, a flood makes some 9,000 records of a few kilobytes, for 15 minutes.
 const claimsPerMinute = 120
 

@@ -53,6 +53,9 @@ type Settings struct {
 	keeping
 	auth.Secrets
 	logging
+
+	// scope tells this deployment of the function from others.
+	scope string
 }
 
 // logging is what every function can be told about its log.
@@ -72,29 +75,28 @@ func (s Settings) Validate() error {
 // Define makes a Spec from a function's settings type and constructor. C is a struct with the tags of
 // package config. The constructor must not touch the network: it runs before the function is ready.
 func Define[C any](info Info, newResponder func(C, response.Settings) (response.Responder, error)) Spec {
-	return Spec{
-		Info: info, own: config.Params(new(C)), common: config.Params(new(Settings)),
-		build: func(environ map[string]string, h *host) (application, error) {
-			var common Settings
-			own := new(C)
-			if err := config.Load(environ, &common, own); err != nil {
-				return nil, err
-			}
-			kept, where, err := common.open(environ, info, common.Settings)
-			if err != nil {
-				return nil, err
-			}
-			common.Store = kept
-			responder, err := newResponder(*own, common.Settings)
-			if err != nil {
-				return nil, err
-			}
-			if err := h.observe(environ, common.logging); err != nil {
-				return nil, err
-			}
-			return newResponses(info, h, responder, common, where), nil
-		},
+	spec := Spec{Info: info, own: config.Params(new(C)), common: config.Params(new(Settings))}
+	spec.build = func(environ map[string]string, h *host) (application, error) {
+		var common Settings
+		own := new(C)
+		if err := config.Load(environ, &common, own); err != nil {
+			return nil, err
+		}
+		kept, where, err := common.open(environ, info, common.Settings)
+		if err != nil {
+			return nil, err
+		}
+		common.Store, common.scope = kept, scope(environ, spec.alone())
+		responder, err := newResponder(*own, common.Settings)
+		if err != nil {
+			return nil, err
+		}
+		if err := h.observe(environ, common.logging); err != nil {
+			return nil, err
+		}
+		return newResponses(info, h, responder, common, where), nil
 	}
+	return spec
 }
 
 // DefineService makes a Spec of a function that is no response, from its settings type and constructor. It takes no
@@ -118,6 +120,13 @@ func DefineService[C any](info Info, newService func(C, Host) (Service, error)) 
 			return &service{host: h, inner: inner}, nil
 		},
 	}
+}
+
+// alone are the settings that no other function has.
+func (s Spec) alone() []config.Param {
+	return slices.DeleteFunc(slices.Clone(s.own), func(p config.Param) bool {
+		return slices.ContainsFunc(s.common, func(c config.Param) bool { return c.Name == p.Name })
+	})
 }
 
 // params are all the settings of a function, its own first.

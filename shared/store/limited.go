@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -12,8 +13,8 @@ import (
 // remembered by the process alone: it knows its own repeats then, and those that another process has written down, but
 // not all of another's.
 //
-// It is for claims that nothing else bounds. A function that only tells people is called for every alert: a flood of them
-// must not fill the cluster's etcd.
+// It is for claims. A function that only tells people is called for every alert, and one that acts may have to look at many
+// before it declines them: a flood must not fill the cluster's etcd, nor the memory of the process.
 type Limited struct {
 	Store
 
@@ -21,9 +22,13 @@ type Limited struct {
 	bucket *rate.Limiter
 }
 
+// mostRemembered bounds what a process remembers for itself, in bytes. A claim that is forgotten while it is held is not lost
+// for its own process, where one caller after the other may make it.
+const mostRemembered = 8 << 20
+
 // NewLimited lets most records a minute through to s.
 func NewLimited(s Store, most int, now func() time.Time) *Limited {
-	return &Limited{Store: s, memory: NewMemory(now), bucket: rate.NewLimiter(rate.Every(time.Minute/time.Duration(most)), most)}
+	return &Limited{Store: s, memory: newForgetful(now, mostRemembered), bucket: rate.NewLimiter(rate.Every(time.Minute/time.Duration(most)), most)}
 }
 
 // Get implements Store.
@@ -36,6 +41,12 @@ func (l *Limited) Get(ctx context.Context, key string) (Entry, error) {
 
 // Create implements Store.
 func (l *Limited) Create(ctx context.Context, key string, value []byte, expires time.Time) (Entry, error) {
+	switch _, err := l.memory.Get(ctx, key); { // What was remembered in a flood counts after it, too.
+	case err == nil:
+		return Entry{}, fmt.Errorf("create record %q: %w", key, ErrExists)
+	case !errors.Is(err, ErrNotFound):
+		return Entry{}, err
+	}
 	if l.bucket.Allow() {
 		return l.Store.Create(ctx, key, value, expires)
 	}

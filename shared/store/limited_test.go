@@ -60,3 +60,50 @@ func TestAFloodStaysInMemory(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatWasRememberedInAFloodCountsAfterIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := store.NewLimited(store.NewMemory(time.Now), 1, time.Now)
+		later := time.Now().Add(time.Hour)
+		for _, key := range []string{"written down", "remembered"} {
+			if _, err := s.Create(t.Context(), key, []byte("x"), later); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		if _, err := s.Create(t.Context(), "remembered", []byte("y"), later); !errors.Is(err, store.ErrExists) {
+			t.Errorf("what was remembered is made again: %v", err)
+		}
+		if e, err := s.Get(t.Context(), "remembered"); err != nil || string(e.Value) != "x" {
+			t.Errorf("it is %q, error %v: want it as it was", e.Value, err)
+		}
+	})
+}
+
+func TestAFloodFillsNoMemory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		shared := store.NewMemory(time.Now)
+		s := store.NewLimited(shared, 1, time.Now)
+		later := time.Now().Add(time.Hour)
+		const flood, size = 400, 100 << 10
+		for n := range flood {
+			if _, err := s.Create(t.Context(), fmt.Sprint(n), make([]byte, size), later); err != nil {
+				t.Fatal(err)
+			}
+		}
+		kept := 0
+		for n := range flood {
+			if _, err := s.Get(t.Context(), fmt.Sprint(n)); err == nil {
+				kept++
+			}
+		}
+		if bytes := kept * size; kept < 10 || bytes > 9<<20 {
+			t.Errorf("%d records of a flood are kept, %d bytes: want some, and no more than a few megabytes", kept, bytes)
+		}
+		if _, err := s.Get(t.Context(), fmt.Sprint(flood-1)); err != nil {
+			t.Errorf("the last one is forgotten: %v", err)
+		}
+	})
+}

@@ -18,6 +18,8 @@ type Memory struct {
 	writes  uint64
 	// full is how many records there are when the expired ones are next looked for.
 	full int
+	// bytes is how large they are, and most how large they may become; 0 is without a bound.
+	bytes, most int
 }
 
 // leastFull is how many records are kept before anybody looks for expired ones.
@@ -26,6 +28,13 @@ const leastFull = 1024
 // NewMemory makes an empty store. It looks at now to tell which records have expired.
 func NewMemory(now func() time.Time) *Memory {
 	return &Memory{now: now, records: map[string]Entry{}, full: leastFull}
+}
+
+// newForgetful makes a store that forgets a record where there would be more than most bytes of them.
+func newForgetful(now func() time.Time, most int) *Memory {
+	m := NewMemory(now)
+	m.most = most
+	return m
 }
 
 // Get implements Store.
@@ -83,7 +92,7 @@ func (m *Memory) Delete(ctx context.Context, key string, old Entry) error {
 	if e, ok := m.records[key]; ok && e.Version != old.Version {
 		return fmt.Errorf("delete record %q: %w", key, ErrChanged)
 	}
-	delete(m.records, key)
+	m.drop(key)
 	return nil
 }
 
@@ -101,7 +110,7 @@ func (m *Memory) sweep() int {
 	before := len(m.records)
 	for key, e := range m.records {
 		if m.expired(e) {
-			delete(m.records, key)
+			m.drop(key)
 		}
 	}
 	return before - len(m.records)
@@ -110,10 +119,30 @@ func (m *Memory) sweep() int {
 func (m *Memory) put(key string, value []byte, expires time.Time) Entry {
 	m.writes++
 	e := Entry{Value: bytes.Clone(value), Expires: expires, Version: strconv.FormatUint(m.writes, 10)}
+	m.drop(key)
+	for other := range m.records { // Any will do.
+		if m.most == 0 || m.bytes+weight(key, e) <= m.most {
+			break
+		}
+		m.drop(other)
+	}
 	m.records[key] = e
+	m.bytes += weight(key, e)
 	e.Value = bytes.Clone(value)
 	return e
 }
+
+func (m *Memory) drop(key string) {
+	if e, ok := m.records[key]; ok {
+		m.bytes -= weight(key, e)
+		delete(m.records, key)
+	}
+}
+
+// overhead is about what a record costs beside its key and value.
+const overhead = 256
+
+func weight(key string, e Entry) int { return len(key) + len(e.Value) + overhead }
 
 func (m *Memory) expired(e Entry) bool { return !m.now().Before(e.Expires) }
 

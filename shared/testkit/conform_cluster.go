@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"sync"
 	"testing"
@@ -80,6 +81,9 @@ func ConformOnCluster[F Function](t *testing.T, function string, newFunction fun
 		checkContract(t, first)
 		if first.Attributes["outcome"] != "applied" || len(r.Proxy.Changes()) == 0 {
 			t.Fatalf("the first time the answer is %q with changes %v, want it applied", first.Verdict(), r.Proxy.Changed())
+		}
+		if regexp.MustCompile(`outcome not announced.*forbidden`).MatchString(r.Log(t)) { // Nothing else would tell: a function goes on without.
+			t.Error("it may not write the Kubernetes Event of its outcome: its rbac.yaml has to grant create on events.events.k8s.io")
 		}
 		r.Proxy.Forget()
 		for range 2 {

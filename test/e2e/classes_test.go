@@ -86,7 +86,7 @@ func (k *knative) serves(t *testing.T, manifests string) {
 	p.post(t.Context(), t, event)
 	testkit.Eventually(t, "the alert and its outcomes are delivered", func(context.Context) error {
 		alerts, outcomes := p.services(event.Header.Get("Ce-Id")), p.services(event.Header.Get("Ce-Id")+" delete-pod")
-		return unless(strings.Join(alerts, " ") == "delete-pod slack" && strings.Join(outcomes, " ") == "slack", "called are %v, and of the outcome %v", alerts, outcomes)
+		return unless(strings.Join(alerts, " ") == "collect-evidence delete-pod slack" && strings.Join(outcomes, " ") == "slack", "called are %v, and of the outcome %v", alerts, outcomes)
 	})
 	for _, c := range p.all() {
 		if c.Status != http.StatusOK && c.Status != http.StatusNoContent && c.Status != -1 {

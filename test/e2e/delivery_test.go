@@ -158,7 +158,7 @@ func TestFailures(t *testing.T) {
 		const alerts, before = 20, 5
 		p := k.place(t, nil)
 		proxy := k.env.NewProxy(t, account)
-		process := k.runFunction(t, p.journal, p.namespace, "delete-pod", "KUBECONFIG="+proxy.Kubeconfig)
+		process := k.runFunction(t, p.journal, p.namespace, "delete-pod", "KUBECONFIG="+proxy.Kubeconfig, "RESPONSE_TIMEOUT=2s", "EVICT_TIMEOUT=1s")
 		pods := k.env.Deploy(t, testkit.Deployment(p.namespace, "web", alerts, testkit.OnNode(k.env.Node(t))))
 
 		// Some deletions pass, and then the API server answers no more.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/riposte-dev/riposte/deploy/local/functions"
@@ -30,7 +31,7 @@ func (k *knative) runFunction(t *testing.T, j *journal, namespace, name string, 
 		}
 	})
 	p, err := functions.Start(t.Context(), functions.Spec{
-		Name: name, Binary: binary, Log: log, Env: append([]string{"LISTEN_ADDRESS=127.0.0.1:0"}, settings...),
+		Name: name, Binary: binary, Log: log, Env: append(slices.Clone(unbound), settings...),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -40,10 +41,13 @@ func (k *knative) runFunction(t *testing.T, j *journal, namespace, name string, 
 	return p
 }
 
+// unbound are settings of every function here: many scenarios at once would share its budgets.
+var unbound = []string{"LISTEN_ADDRESS=127.0.0.1:0", "BUDGET_FUNCTION=off", "BUDGET_WORKLOAD=off", "BUDGET_CLUSTER=off"} //nolint:gochecknoglobals // Never written.
+
 // settingsOf are what a shipped function needs to run here.
 func settingsOf(t *testing.T, env *testkit.Env, outside *standin.Services, name string) []string {
 	t.Helper()
-	settings := []string{"BUDGET_FUNCTION=off", "BUDGET_WORKLOAD=off", "BUDGET_CLUSTER=off"} // Many scenarios at once share them.
+	var settings []string
 	switch name {
 	case "slack":
 		return []string{"SLACK_WEBHOOK_URL=" + outside.SlackWebhookURL()}

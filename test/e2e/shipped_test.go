@@ -72,7 +72,7 @@ func TestShipped(t *testing.T) {
 		}{
 			{
 				"a dropped binary", "03",
-				[]string{"delete-pod", "slack"},
+				[]string{"collect-evidence", "delete-pod", "slack"},
 				func(p corev1.Pod) error { return unless(!k.env.Lives(t, p), "the pod lives") },
 			},
 			{

@@ -48,7 +48,8 @@ func run(t *testing.T, dir, name string, args ...string) string {
 	return string(out)
 }
 
-// What make new writes must build, be complete, and touch nothing but what it says.
+// What make new writes must build, be complete, and touch nothing but what it says. Its name is none that anybody would give
+// to a function: one that is there already, such as that of docs/adding-a-function.md, would be in the way.
 func TestCreate(t *testing.T) {
 	root := checkout(t)
 	run(t, root, "git", "init", "--quiet")
@@ -56,27 +57,30 @@ func TestCreate(t *testing.T) {
 	run(t, root, "git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "--quiet", "--message", "before")
 
 	var out bytes.Buffer
-	if err := create(root, "mark-rule", &out); err != nil {
+	if err := create(root, "made-by-test", &out); err != nil {
 		t.Fatal(err)
 	}
 
 	for line := range strings.SplitSeq(strings.TrimRight(run(t, root, "git", "status", "--porcelain"), "\n"), "\n") {
 		path := strings.TrimSpace(line[2:])
 		switch {
-		case strings.HasPrefix(path, "functions/mark-rule/"), path == "triggers/mark-rule.yaml", path == "triggers/samples/mark-rule.yaml", path == "functions/mark-rule/",
+		case strings.HasPrefix(path, "functions/made-by-test/"), path == "triggers/made-by-test.yaml", path == "triggers/samples/made-by-test.yaml", path == "functions/made-by-test/",
 			path == "stack.yml", path == "go.work":
 		default:
 			t.Errorf("it touched %s", path)
 		}
 	}
-	binary := filepath.Join(root, "dist", "bin", "mark-rule")
-	run(t, root, "go", "build", "-tags", "lambda.norpc", "-o", binary, "./functions/mark-rule/cmd")
-	run(t, root, "go", "vet", "./functions/mark-rule")
-	if help := run(t, root, binary, "--help"); !strings.Contains(help, "ANNOTATION") || !strings.Contains(help, "patch: pods") {
-		t.Errorf("--help says\n%s", help)
+	binary := filepath.Join(root, "dist", "bin", "made-by-test")
+	run(t, root, "go", "build", "-tags", "lambda.norpc", "-o", binary, "./functions/made-by-test/cmd")
+	run(t, root, "go", "vet", "./functions/made-by-test")
+	help := run(t, root, binary, "--help")
+	for _, want := range []string{"ANNOTATION", "CLAIMS", "BUDGET_FUNCTION", "patch: pods", "create: events (events.k8s.io)", "leases (coordination.k8s.io)"} {
+		if !strings.Contains(help, want) {
+			t.Errorf("--help does not tell of %s:\n%s", want, help)
+		}
 	}
-	run(t, root, "go", "test", "-run", "TestFolderIsComplete/mark-rule|TestEntryPoints/mark-rule|TestFuncYAML/mark-rule|TestSettingsExist/mark-rule|TestRBAC/mark-rule|TestEveryFunctionHasATrigger", "./test/layout")
-	run(t, root, "go", "test", "-run", "TestSamples/mark-rule", "./triggers")
+	run(t, root, "go", "test", "-run", "TestFolderIsComplete/made-by-test|TestEntryPoints/made-by-test|TestFuncYAML/made-by-test|TestSettingsExist/made-by-test|TestRBAC/made-by-test", "./test/layout")
+	run(t, root, "go", "test", "-run", "TestSamples/made-by-test|TestFunctionsHaveTriggers", "./triggers")
 }
 
 func TestCreateRefuses(t *testing.T) {
