@@ -33,7 +33,7 @@ func attackSteps() []step {
 		{after: pause, offer: "malware"},
 		{
 			after: pause, repeat: "malware-statefulset", title: "The same alert once more",
-			expect: "skipped: the new cart-0 is another pod",
+			expect: "the same outcome as before, and nothing is done: the new cart-0 lives",
 		},
 		{after: pause, offer: "protected"},
 		{after: pause, offer: "stale"},

@@ -171,7 +171,7 @@ func TestForgedEvidenceDoesNotKeepThePodAlive(t *testing.T) {
 	deployment := testkit.Deployment(env.Namespace(t), "web", 1)
 	pod := env.Deploy(t, deployment)[0]
 	alert := testkit.AlertFor(t, pod)
-	r := run(t, settings{"REQUIRE_EVIDENCE": "5m", "CLAIMS": "lease"})
+	r := run(t, settings{"REQUIRE_EVIDENCE": "5m", "CLAIMS": "lease", "K_SERVICE": "delete-pod"})
 	for _, edit := range []func(map[string]any){
 		func(o map[string]any) { o["outcome"] = "failed" },
 		func(o map[string]any) { delete(o, "details") },
@@ -182,7 +182,7 @@ func TestForgedEvidenceDoesNotKeepThePodAlive(t *testing.T) {
 	if !env.Lives(t, pod) {
 		t.Fatal("the pod is gone")
 	}
-	late := run(t, settings{"REQUIRE_EVIDENCE": "1ns", "CLAIMS": "lease"}) // the same function, when the deadline has passed
+	late := run(t, settings{"REQUIRE_EVIDENCE": "1ns", "CLAIMS": "lease", "K_SERVICE": "delete-pod"}) // the same function, when the deadline has passed
 	answer := testkit.Post(t, late, alert)
 	answer.Expect(t, "200 applied")
 	if got := answer.Record.Details["evidence"]; got != "none: deadline of 1ns passed" {
@@ -199,7 +199,7 @@ func TestBothWaysAreOneDeletion(t *testing.T) {
 	env := testkit.Cluster(t)
 	pod := env.Deploy(t, testkit.Deployment(env.Namespace(t), "web", 1))[0]
 	alert := testkit.AlertFor(t, pod)
-	one, two := run(t, settings{"REQUIRE_EVIDENCE": "5m", "CLAIMS": "lease"}), run(t, settings{"REQUIRE_EVIDENCE": "1ns", "CLAIMS": "lease"})
+	one, two := run(t, settings{"REQUIRE_EVIDENCE": "5m", "CLAIMS": "lease", "K_SERVICE": "delete-pod"}), run(t, settings{"REQUIRE_EVIDENCE": "1ns", "CLAIMS": "lease", "K_SERVICE": "delete-pod"})
 	first := postOutcome(t, one, stored(t, pod, alert, nil))
 	first.Expect(t, "200 applied")
 	second := testkit.Post(t, two, alert)

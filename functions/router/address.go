@@ -28,7 +28,7 @@ func webAddress(text string) (*apis.URL, error) {
 	return (*apis.URL)(u), nil
 }
 
-var beforeHost = regexp.MustCompile(`//[^/]*@`)
+var beforeHost = regexp.MustCompile(`//.*@`)
 
 // shown is an address as an error quotes it: without the user name and password that some write into it.
 func shown(address string) string { return beforeHost.ReplaceAllString(address, "//...@") }

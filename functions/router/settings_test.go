@@ -72,6 +72,8 @@ func TestSettingsDoNotTellPasswords(t *testing.T) {
 		"FUNCTION_URL is":    {"K_SINK": "http://b", "FUNCTION_URL": address},
 		"DEAD_LETTER_URL is": {"TRIGGERS": "/t", "DEAD_LETTER_URL": "http://user:hunter2 x@host/"},
 		"JOURNAL_URL is":     {"TRIGGERS": "/t", "JOURNAL_URL": "ftp://user:hunter2@host"},
+		`JOURNAL_URL is "s3`: {"TRIGGERS": "/t", "JOURNAL_URL": "s3://b?secret_access_key=hunter2"},
+		`K_SINK is "http`:    {"K_SINK": "http://user:a/hunter2@host", "TRIGGERS": "/t"},
 		"CALLBACK_URL is":    {"TRIGGERS": "/t", "CALLBACK_URL": "http://user:hunter2@host", "CALLBACK_KEY": "0123456789abcdef01234567"},
 		"CALLBACK_URL":       {"TRIGGERS": "/t", "FUNCTION_URL": "http://user:hunter2@g/async-function/{function}"},
 	} {

@@ -21,7 +21,7 @@ func checkStoreURL(name, text string) error {
 		return nil
 	}
 	if err := artifact.Check(text); err != nil {
-		return fmt.Errorf("%s is %q: %w", name, shown(text), err)
+		return fmt.Errorf("%s is %q: %w", name, artifact.Shown(text), err)
 	}
 	return nil
 }

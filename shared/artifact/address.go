@@ -24,10 +24,17 @@ func Check(text string) error {
 	return err
 }
 
-var beforeHost = regexp.MustCompile(`//[^/]*@`)
+var beforeHost = regexp.MustCompile(`//.*@`)
 
-// Shown is an address as an error quotes it: without the user name and password that some write into it.
-func Shown(address string) string { return beforeHost.ReplaceAllString(address, "//...@") }
+// Shown is an address as an error quotes it: without the user name and password that some write into it, and without
+// parameters, into which they write keys.
+func Shown(address string) string {
+	address, _, more := strings.Cut(address, "?")
+	if more {
+		address += "?..."
+	}
+	return beforeHost.ReplaceAllString(address, "//...@")
+}
 
 func parse(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
@@ -66,7 +73,7 @@ func checkEndpoint(text string) error {
 	case err == nil && u.User != nil:
 		return errors.New("endpoint has a user name or a password in it: want none")
 	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
-		return fmt.Errorf("endpoint is %q: want http:// or https:// and a host", text)
+		return fmt.Errorf("endpoint is %q: want http:// or https:// and a host", Shown(text))
 	}
 	return nil
 }

@@ -304,3 +304,27 @@ func TestAddressForPeople(t *testing.T) {
 		t.Errorf("it is %s, want %s", got, want)
 	}
 }
+
+// What is quoted of an address that cannot be read stands in a log.
+func TestShownAddressHasNoSecret(t *testing.T) {
+	for name, address := range map[string]string{
+		"a password":                         "s3://user:hunter2@evidence/x",
+		"a password with a slash":            "s3://user:abc/hunter2@evidence/x",
+		"a password with an at sign":         "s3://user:hunter2@hunter2@evidence/x",
+		"a key as a parameter":               "s3://evidence/x?secret_access_key=hunter2",
+		"an endpoint with a password":        "s3://evidence/x?endpoint=https://user:hunter2@minio",
+		"an encoded endpoint with one":       "s3://evidence/x?endpoint=https%3A%2F%2Fuser%3Ahunter2%40minio",
+		"an endpoint that cannot be read":    "s3://evidence/x?endpoint=https%3A%2F%2Fuser%3Ahunter2%25zz%40minio",
+		"a parameter and a password in both": "https://a:hunter2@evidence/x?token=hunter2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			shown := artifact.Shown(address)
+			if strings.Contains(shown, "hunter2") || !strings.Contains(shown, "evidence/x") {
+				t.Errorf("it is shown as %s", shown)
+			}
+			if err := artifact.Check(address); err == nil || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}

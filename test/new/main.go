@@ -78,7 +78,7 @@ func create(root, name string, out io.Writer) error {
 	_, err = fmt.Fprintf(out, `%[1]s/ works as it is: it marks the pod with an annotation. Now
   1. put your response into %[1]s/%[2]s.go, and its test beside it
   2. grant what it needs, and no more, in %[1]s/rbac.yaml
-  3. say which rules it answers in triggers/%[3]s.yaml, with samples in triggers/samples/%[3]s.yaml
+  3. say which rules it answers in triggers/%[3]s.yaml, with samples in triggers/samples/%[3]s.yaml and a row in triggers/README.md
   4. make tidy generate check test
 `, folder, logic, name)
 	return err

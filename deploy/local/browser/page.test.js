@@ -86,7 +86,7 @@ test("a button sends an alert, and its pod is deleted and replaced", async () =>
   // The outcome went on to Slack's stand-in.
   await delivery("Malware dropped and run", "delete-pod").locator(".follow", { hasText: "slack" }).waitFor();
   await page.locator("#messages li.slack").first().waitFor();
-  assert.match(await page.locator("#live").textContent(), /delete-pod applied/);
+  assert.match(await page.locator("#live").textContent(), /(delete-pod|collect-evidence|slack) applied/);
 });
 
 test("triggers that do not match say why", async () => {
@@ -135,7 +135,7 @@ test("the simulated attack ends as it should", async () => {
     ["Pod calls the Kubernetes API", "isolate", "applied", null],
     ["Malware in a StatefulSet", "delete-pod", "applied", ""],
     ["Malware dropped and run", "delete-pod", "applied", ""],
-    ["The same alert once more", "delete-pod", "skipped", "replaced"],
+    ["The same alert once more", "delete-pod", "applied", ""],
     ["Pod in kube-system", "delete-pod", "refused", "protected-namespace"],
     ["Old alert, live pod", "delete-pod", "refused", "too-old"],
     ["Forged pod name in the output", "label", "applied", ""],
