@@ -48,6 +48,19 @@ type Exports struct {
 	senders []*sender
 }
 
+// mostText is how long an attribute may be, in characters.
+const mostText = 512
+
+// limits are those of spans. Events are as long as who sends them likes, and many spans wait in memory; the SDK keeps
+// attributes of any length.
+func limits() sdktrace.SpanLimits {
+	l := sdktrace.NewSpanLimits()
+	if l.AttributeValueLengthLimit < 0 || l.AttributeValueLengthLimit > mostText {
+		l.AttributeValueLengthLimit = mostText
+	}
+	return l
+}
+
 // Start begins to export what the settings name: nothing, without an endpoint. It does not touch the network.
 func Start(s Settings, environ map[string]string, source Source) (*Exports, error) {
 	e := &Exports{}
@@ -80,7 +93,7 @@ func Start(s Settings, environ map[string]string, source Source) (*Exports, erro
 		e.traces = sdktrace.NewTracerProvider(sdktrace.WithResource(about), sdktrace.WithSampler(sampler), sdktrace.WithBatcher(
 			otlptrace.NewUnstarted(client{to("traces", traces)}), sdktrace.WithBatchTimeout(s.ScheduleDelay.Duration()),
 			sdktrace.WithMaxQueueSize(s.QueueSize), sdktrace.WithMaxExportBatchSize(min(s.QueueSize, sdktrace.DefaultMaxExportBatchSize)),
-			sdktrace.WithExportTimeout(s.Timeout.Duration())))
+			sdktrace.WithExportTimeout(s.Timeout.Duration())), sdktrace.WithRawSpanLimits(limits()))
 	}
 	if metrics != "" {
 		e.metrics = sdkmetric.NewMeterProvider(sdkmetric.WithResource(about), sdkmetric.WithReader(sdkmetric.NewPeriodicReader(

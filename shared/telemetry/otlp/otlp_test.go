@@ -21,6 +21,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -189,6 +191,26 @@ func TestWhatIsExported(t *testing.T) {
 				t.Errorf("metrics: %t, want %t", metrics, test.metrics)
 			}
 		})
+	}
+}
+
+// Whoever sends an event chooses its id. It may be a megabyte, and thousands of spans wait for their export.
+func TestAttributesAreBounded(t *testing.T) {
+	t.Parallel()
+	c := testkit.NewCollector(t)
+	e, _, _ := start(t, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": c.URL})
+	_, s := e.Tracer().Start(t.Context(), "one", trace.WithAttributes(attribute.String("cloudevents.event_id", strings.Repeat("x", 1<<20))))
+	s.SetAttributes(attribute.String("riposte.rule", strings.Repeat("é", 1<<16)))
+	s.End()
+	e.Stop(t.Context())
+	spans := c.Spans()
+	if len(spans) != 1 || len(spans[0].Attributes) != 2 {
+		t.Fatalf("there are %d spans, want one with two attributes", len(spans))
+	}
+	for name, value := range spans[0].Attributes {
+		if len(value) == 0 || len(value) > 1024 {
+			t.Errorf("%s has %d bytes", name, len(value))
+		}
 	}
 }
 
