@@ -24,6 +24,11 @@ import (
 const (
 	// patience is how long a caller waits for the outcome of another one.
 	patience = 3 * time.Second
+	// waiters is how many callers of a process wait at once. The others are told to come back: a storm of copies of one event,
+	// while its response takes long, must not take the places of other events.
+	waiters = 8
+	// comeBack is when those may come back at the earliest.
+	comeBack = time.Second
 	// shortest and longest are the times between two looks at a claim that another process holds.
 	shortest, longest = 10 * time.Millisecond, 200 * time.Millisecond
 )
@@ -37,11 +42,12 @@ type Claims struct {
 
 	mu      sync.Mutex
 	flights map[string]chan struct{}
+	waiting chan struct{}
 }
 
 // New keeps claims in s. A holder that has not completed its claim after hold counts as dead.
 func New(s store.Store, hold time.Duration, now func() time.Time) *Claims {
-	return &Claims{store: s, hold: hold, now: now, holder: rand.Text(), flights: map[string]chan struct{}{}}
+	return &Claims{store: s, hold: hold, now: now, holder: rand.Text(), flights: map[string]chan struct{}{}, waiting: make(chan struct{}, waiters)}
 }
 
 // State is what is known of a claim.
@@ -92,7 +98,7 @@ type Turn struct {
 }
 
 // Wait waits until no other caller of this process makes or holds the claim: one of many asks the store, and the others may
-// know the outcome by then. It is a *BusyError after a few seconds.
+// know the outcome by then. It is a *BusyError after a few seconds, and at once where many wait already.
 func (c *Claims) Wait(ctx context.Context, key string) (*Turn, error) {
 	giveUp := c.now().Add(patience)
 	leave, err := c.enter(ctx, key, giveUp)
@@ -121,6 +127,12 @@ func (t *Turn) Make(ctx context.Context, event string, about json.RawMessage, ke
 func (c *Claims) enter(ctx context.Context, key string, giveUp time.Time) (leave func(), err error) {
 	timer := time.NewTimer(giveUp.Sub(c.now()))
 	defer timer.Stop()
+	waiting := false
+	defer func() {
+		if waiting {
+			<-c.waiting
+		}
+	}()
 	for {
 		c.mu.Lock()
 		flight, taken := c.flights[key]
@@ -136,6 +148,14 @@ func (c *Claims) enter(ctx context.Context, key string, giveUp time.Time) (leave
 				c.mu.Unlock()
 				close(flight)
 			}), nil
+		}
+		if !waiting {
+			select {
+			case c.waiting <- struct{}{}:
+				waiting = true
+			default:
+				return nil, &BusyError{Until: c.now().Add(comeBack)}
+			}
 		}
 		select {
 		case <-flight:

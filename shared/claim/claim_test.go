@@ -32,6 +32,21 @@ func attempt(ctx context.Context, c *claim.Claims, event string) (*claim.Claim, 
 	return turn.Make(ctx, event, nil, keep)
 }
 
+// patiently comes back as long as it is told to.
+func patiently(ctx context.Context, c *claim.Claims, event string) (*claim.Claim, *claim.State, error) {
+	for {
+		got, state, err := attempt(ctx, c, event)
+		if busy := (*claim.BusyError)(nil); !errors.As(err, &busy) {
+			return got, state, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
 // made is a claim that must be there to be had.
 func made(t *testing.T, c *claim.Claims, event string) *claim.Claim {
 	t.Helper()
@@ -58,7 +73,7 @@ func TestOneOfManyGetsTheClaimAndTheOthersItsOutcome(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 200 {
 		all.Go(func() {
-			got, state, err := attempt(t.Context(), replicas[i%4], "event")
+			got, state, err := patiently(t.Context(), replicas[i%4], "event")
 			if err != nil {
 				t.Error(err)
 				return
@@ -276,4 +291,44 @@ func TestARecordThatNobodyCanReadKeepsNobodyAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, made(t, replica(s), "event").Complete(t.Context(), done, keep))
+}
+
+func TestAFewWaitAndTheOthersAreToldToComeBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := store.NewMemory(time.Now)
+		c := replica(s)
+		first := made(t, c, "event")
+		began := time.Now()
+		var mu sync.Mutex
+		told, sent := 0, 0
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				_, state, err := attempt(t.Context(), c, "event")
+				mu.Lock()
+				defer mu.Unlock()
+				var busy *claim.BusyError
+				switch {
+				case err == nil && state.Complete():
+					told++
+				case errors.As(err, &busy) && time.Since(began) == 0 && !busy.Until.Before(began.Add(time.Second)):
+					sent++
+				default:
+					t.Errorf("state %v, error %v after %s", state, err, time.Since(began))
+				}
+			})
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		check(t, first.Complete(t.Context(), done, keep))
+		all.Wait()
+		if told == 0 || told > 20 || told+sent != 100 {
+			t.Errorf("%d waited and were told, %d were sent away: want a few, and the rest", told, sent)
+		}
+		// Their places are free again.
+		if _, state, err := attempt(t.Context(), c, "event"); err != nil || !state.Complete() {
+			t.Errorf("afterwards: state %v, error %v", state, err)
+		}
+	})
 }
