@@ -37,9 +37,10 @@ func TestEvidence(t *testing.T) {
 	alert := testkit.Find(t, "03").Retarget(testkit.To(t, pod, time.Now())).CloudEvent(t, "http://broker.example")
 	id := alert.Header.Get("Ce-Id")
 	p.post(t.Context(), t, alert)
+	gone := func() error { return unless(!k.env.Lives(t, pod), "the pod lives") }
 	testkit.Eventually(t, "the pod is deleted by the outcome, and the alert is answered the same", func(context.Context) error {
 		told := answered(p.to("delete-pod"))
-		return errors.Join(unless(!k.env.Lives(t, pod), "the pod lives"), p.finished(id),
+		return errors.Join(gone(), p.finished(id),
 			unless(count(told, http.StatusOK) == 2 && count(told, -1) == 0, "delete-pod answered %v", told))
 	})
 	waited, followed, repeated := 0, "", ""

@@ -42,7 +42,7 @@ func (k *knative) runFunction(t *testing.T, j *journal, namespace, name string, 
 }
 
 // unbound are settings of every function here: many scenarios at once would share its budgets.
-var unbound = []string{"LISTEN_ADDRESS=127.0.0.1:0", "BUDGET_FUNCTION=off", "BUDGET_WORKLOAD=off", "BUDGET_CLUSTER=off"} //nolint:gochecknoglobals // Never written.
+var unbound = []string{"LISTEN_ADDRESS=127.0.0.1:0", "BUDGET_FUNCTION=off", "BUDGET_WORKLOAD=off", "BUDGET_CLUSTER=off"}
 
 // settingsOf are what a shipped function needs to run here.
 func settingsOf(t *testing.T, env *testkit.Env, outside *standin.Services, name string) []string {

@@ -53,7 +53,9 @@ func requests(p proof, e *testkit.Env, function string) int {
 	pod := suspect(p, e)
 	all, proxy := replicas(p, e, 1, function, kubernetes()[function]...)
 	all[0].alert(testkit.AlertFor(p.T, pod)).Expect(p.T, "200 applied")
-	return len(slices.DeleteFunc(proxy.Requests(), func(r testkit.Request) bool { return r.Resource == "leases" && (r.Verb == "list" || r.Verb == "delete") }))
+	return len(slices.DeleteFunc(proxy.Requests(), func(r testkit.Request) bool {
+		return r.Resource == "leases" && (r.Verb == "list" || r.Verb == "delete")
+	}))
 }
 
 // suspect is a pod with everything around it that functions look at, on a node of its own.
