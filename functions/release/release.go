@@ -97,9 +97,7 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 func (r *responder) Types() []string { return []string{TypeTick, TypeRequest} }
 
 // Techniques implements response.Defender.
-func (r *responder) Techniques() []response.Technique {
-	return []response.Technique{response.RestoreConfiguration}
-}
+func (*responder) Techniques() []response.Technique { return []response.Technique{response.RestoreConfiguration} }
 
 // Respond implements response.Responder. No alert ever comes here: Types has none.
 func (r *responder) Respond(context.Context, falco.Alert) (response.Outcome, error) {
