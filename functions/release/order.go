@@ -119,3 +119,8 @@ func known(name string) bool {
 }
 
 func namespaced(r kube.Resource) bool { return r != kube.Nodes && r != kube.Namespaces }
+
+// Techniques implements response.Defender.
+func (*responder) Techniques() []response.Technique {
+	return []response.Technique{response.RestoreConfiguration}
+}

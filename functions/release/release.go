@@ -96,9 +96,6 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 // Types implements response.EventResponder.
 func (r *responder) Types() []string { return []string{TypeTick, TypeRequest} }
 
-// Techniques implements response.Defender.
-func (*responder) Techniques() []response.Technique { return []response.Technique{response.RestoreConfiguration} }
-
 // Respond implements response.Responder. No alert ever comes here: Types has none.
 func (r *responder) Respond(context.Context, falco.Alert) (response.Outcome, error) {
 	return response.Outcome{}, response.InvalidError(errors.New("release answers no alerts"))
