@@ -6,8 +6,8 @@ SHELL := /bin/bash
 include tools.mk
 
 FUNCTIONS := $(notdir $(patsubst %/,%,$(wildcard functions/*/)))
-MODULES   := shared test test/e2e triggers deploy/local $(addprefix functions/,$(FUNCTIONS))
-PATTERNS  := $(addprefix ./,$(addsuffix /...,$(filter-out test/e2e,$(MODULES))))
+MODULES   := shared test test/e2e test/platforms triggers deploy deploy/local $(addprefix functions/,$(FUNCTIONS))
+PATTERNS  := $(addprefix ./,$(addsuffix /...,$(filter-out test/e2e test/platforms,$(MODULES))))
 BINARIES  := $(addprefix dist/bin/,$(FUNCTIONS))
 VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_RELEASE := -trimpath -buildvcs=false -ldflags='-s -w -X github.com/riposte-dev/riposte/shared/serve.version=$(VERSION)' -tags lambda.norpc
@@ -48,6 +48,12 @@ doctor: ## Send a canary through the whole path and time each hop: make doctor T
 	@go build -o dist/bin/doctor ./deploy/local/doctor/cmd
 	@dist/bin/doctor -to '$(TO)' $(ARGS)
 
+##@ Deploy it
+
+.PHONY: stage
+stage: ## Copy functions into self-contained folders, .stage/func/NAME and .stage/openfaas/NAME; FUNCTION=name PLATFORM=func for one.
+	@go run ./deploy/cmd/stage $(if $(PLATFORM),-platform $(PLATFORM)) $(FUNCTION)
+
 ##@ Work on it
 
 .PHONY: test
@@ -67,6 +73,11 @@ e2e-node: dist/bin/isolate dist/bin/release dist/bin/delete-pod dist/bin/collect
 	@go build -trimpath -ldflags='-s -w' -o dist/bin/peer ./test/e2e-node/cmd/peer
 	@go test -c -tags e2enode -o dist/bin/e2e-node.test ./test/e2e-node
 	dist/bin/e2e-node test dist/bin/e2e-node.test $(ARGS)
+
+.PHONY: platforms
+platforms: dist/tools/controlplane build ## Build and run every function as Knative Functions, OpenFaaS, AWS Lambda and ko do.
+	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
+	dist/bin/cluster run -- go test -count=1 -timeout 30m $(TESTFLAGS) ./test/platforms/... $(ARGS)
 
 .PHONY: dist/bin/knative
 dist/bin/knative:
@@ -90,11 +101,13 @@ lint: $(GOLANGCI_LINT)
 	@cd test/cluster/controlplane && GOWORK=off $(GOLANGCI_LINT) fmt --diff --config $(CURDIR)/.golangci.yml
 
 .PHONY: generate
-generate: build ## Write what is generated: parameter tables in READMEs, docs/reasons.md.
+generate: build ## Write what is generated: manifests, parameter tables in READMEs, docs/reasons.md.
+	go run ./deploy/cmd/generate
 	go run ./test/generate
 
 .PHONY: generated
 generated: build
+	go run ./deploy/cmd/generate --check
 	go run ./test/generate --check
 
 .PHONY: fuzz

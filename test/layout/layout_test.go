@@ -219,7 +219,7 @@ func TestRBAC(t *testing.T) {
 func TestVersionsAreEqual(t *testing.T) {
 	seen := map[string]map[string][]string{}
 	line := regexp.MustCompile(`(?m)^\s*(?:require )?([a-z0-9.-]+\.[a-z]+/\S+) (v\S+)$`)
-	for _, module := range append([]string{"shared", "test", "triggers", "deploy/local"}, prefixed("functions/", functions(t))...) {
+	for _, module := range append([]string{"shared", "test", "test/e2e", "test/platforms", "triggers", "deploy", "deploy/local"}, prefixed("functions/", functions(t))...) {
 		for _, m := range line.FindAllStringSubmatch(read(t, module, "go.mod"), -1) {
 			if seen[m[1]] == nil {
 				seen[m[1]] = map[string][]string{}
