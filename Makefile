@@ -50,9 +50,43 @@ doctor: ## Send a canary through the whole path and time each hop: make doctor T
 
 ##@ Deploy it
 
+# What it reads of the environment: FUNCTION PLATFORM WITH OVERLAY REGISTRY TAG ARCH DRY_RUN WAIT PLAN PRO PARAMETERS.
+.PHONY: deploy
+deploy: dist/tools/images ## Deploy: PLATFORM=knative|openfaas|lambda [FUNCTION=name,name] [REGISTRY=host/path] [DRY_RUN=false] [PLAN=1]; docs/deploy.md.
+	@go build -o dist/bin/deploy ./deploy/cmd/deploy
+	@VERSION='$(VERSION)' dist/bin/deploy
+
+.PHONY: undeploy
+undeploy: ## Take it away again: PLATFORM=... [FUNCTION=name,name] [PLAN=1].
+	@mkdir -p dist/bin
+	@go build -o dist/bin/deploy ./deploy/cmd/deploy
+	@VERSION='$(VERSION)' dist/bin/deploy -undeploy
+
 .PHONY: stage
 stage: ## Copy functions into self-contained folders, .stage/func/NAME and .stage/openfaas/NAME; FUNCTION=name PLATFORM=func for one.
 	@go run ./deploy/cmd/stage $(if $(PLATFORM),-platform $(PLATFORM)) $(FUNCTION)
+
+# Pushed with the credentials of docker login. deploy/images says more.
+IMAGES := dist/tools/images -version '$(VERSION)' -revision '$(shell git rev-parse HEAD 2>/dev/null)'
+.PHONY: images
+images: dist/tools/images ## Build images with ko into dist/images, or REGISTRY=host/path; FUNCTION=name TAG=... ARCH=linux/amd64,linux/arm64.
+	@$(IMAGES) $(if $(REGISTRY),-registry $(REGISTRY)) $(if $(TAG),-tag $(TAG)) $(if $(ARCH),-platforms $(ARCH)) $(FUNCTION)
+
+dist/tools/images: $(wildcard deploy/images/*.go deploy/images/go.*)
+	@mkdir -p $(@D)
+	cd deploy/images && GOWORK=off go build -o $(CURDIR)/$@ .
+
+# The real Helm, for the tests of the chart.
+dist/tools/helm: test/helm/go.mod
+	@mkdir -p $(@D)
+	@# Helm's own Makefile says in this way which Kubernetes it is for.
+	cd test/helm && GOWORK=off go build -o $(CURDIR)/$@ -ldflags="-s -w $$(for p in chartutil lint/rules; do \
+		echo "-X helm.sh/helm/v3/pkg/$$p.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$$p.k8sVersionMinor=35"; done | xargs)" helm.sh/helm/v3/cmd/helm
+	@touch $@
+
+.PHONY: lambda
+lambda: ## Build zips for AWS Lambda into dist/lambda; FUNCTION=name ARCH=arm64|amd64.
+	@go run ./deploy/cmd/lambda -version '$(VERSION)' $(if $(ARCH),-arch $(ARCH)) $(FUNCTION)
 
 ##@ Work on it
 

@@ -23,7 +23,7 @@ type Input struct {
 }
 
 // Folders are the folders that hold nothing but generated files: a file there that is not made any more has to go.
-func Folders() []string { return []string{"deploy/helm/riposte/templates"} }
+func Folders() []string { return []string{"deploy/helm/riposte/templates", openfaasEnvironment} }
 
 // All is every generated file.
 func All(root string) (Files, error) {
@@ -36,7 +36,7 @@ func All(root string) (Files, error) {
 		return nil, err
 	}
 	in, all := Input{root, functions, settings}, Files{}
-	for _, of := range []func(Input) (Files, error){services} {
+	for _, of := range []func(Input) (Files, error){services, kustomizations, stack, sam, chart} {
 		files, err := of(in)
 		if err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -59,6 +60,18 @@ func service(f source.Function, settings []source.Env) object {
 	for _, l := range f.Deploy.Labels {
 		own[l.Key] = l.Value
 	}
+	// Pods read the settings once, so other settings are another revision.
+	annotations := object{"riposte.dev/settings": digest(settings)}
+	for name, value := range scale(f) {
+		annotations["autoscaling.knative.dev/"+name] = value
+	}
+	metadata := object{"name": f.Name, "namespace": source.Namespace, "labels": own}
+	if len(f.Deploy.Annotations) > 0 { // As func does: they are the Service's and the revision's.
+		metadata["annotations"] = f.Deploy.Annotations
+		for name, value := range f.Deploy.Annotations {
+			annotations[name] = value
+		}
+	}
 	container := object{
 		"image":          image(f),
 		"livenessProbe":  object{"httpGet": object{"path": f.Deploy.HealthEndpoints.Liveness}},
@@ -79,29 +92,61 @@ func service(f source.Function, settings []source.Env) object {
 	if len(from) > 0 {
 		container["envFrom"] = from
 	}
+	pod := object{
+		"serviceAccountName":   f.Deploy.ServiceAccountName,
+		"containerConcurrency": o.Resources.Limits.Concurrency,
+		"enableServiceLinks":   false,
+		"containers":           []any{container},
+	}
+	if volumes, mounts := volumes(f); len(volumes) > 0 {
+		pod["volumes"], container["volumeMounts"] = volumes, mounts
+	}
 	return object{
 		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
-		"metadata": object{"name": f.Name, "namespace": source.Namespace, "labels": own},
+		"metadata": metadata,
 		"spec": object{"template": object{
-			"metadata": object{
-				"labels": labels,
-				"annotations": object{
-					"autoscaling.knative.dev/min-scale": strconv.Itoa(o.Scale.Min),
-					"autoscaling.knative.dev/max-scale": strconv.Itoa(o.Scale.Max),
-					"autoscaling.knative.dev/metric":    o.Scale.Metric,
-					"autoscaling.knative.dev/target":    strconv.Itoa(o.Scale.Target),
-					// Pods read the settings once, so other settings are another revision.
-					"riposte.dev/settings": digest(settings),
-				},
-			},
-			"spec": object{
-				"serviceAccountName":   f.Deploy.ServiceAccountName,
-				"containerConcurrency": o.Resources.Limits.Concurrency,
-				"enableServiceLinks":   false,
-				"containers":           []any{container},
-			},
+			"metadata": object{"labels": labels, "annotations": annotations},
+			"spec":     pod,
 		}},
 	}
+}
+
+// scale are Knative's annotations for what func.yaml says. What it does not say is left to the cluster: a limit of 0 is
+// none at all there.
+func scale(f source.Function) map[string]string {
+	o := f.Deploy.Options.Scale
+	all := map[string]string{"min-scale": strconv.Itoa(o.Min)}
+	if o.Max > 0 {
+		all["max-scale"] = strconv.Itoa(o.Max)
+	}
+	if o.Metric != "" {
+		all["metric"] = o.Metric
+	}
+	if o.Target > 0 {
+		all["target"] = strconv.Itoa(o.Target)
+	}
+	return all
+}
+
+// volumes are the mounted Secrets and ConfigMaps, which nothing may write to.
+func volumes(f source.Function) (volumes, mounts []object) {
+	for _, v := range f.Run.Volumes {
+		name, volume := "", object{}
+		switch {
+		case v.Secret != nil:
+			name = "secret-" + *v.Secret
+			volume["secret"] = object{"secretName": *v.Secret}
+		case v.ConfigMap != nil:
+			name = "config-map-" + *v.ConfigMap
+			volume["configMap"] = object{"name": *v.ConfigMap}
+		}
+		volume["name"] = name
+		if !slices.ContainsFunc(volumes, func(o object) bool { return o["name"] == name }) {
+			volumes = append(volumes, volume)
+		}
+		mounts = append(mounts, object{"name": name, "mountPath": v.Path, "readOnly": true})
+	}
+	return volumes, mounts
 }
 
 // environment is what func makes of the variables: values, references to one key, and whole Secrets and ConfigMaps.

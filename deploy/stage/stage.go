@@ -4,6 +4,10 @@
 // For func, the packages become part of the function's module, which is renamed to the repository's root path so that
 // imports stay as they are: func's scaffold ignores replace and go.work. For OpenFaaS they stay modules behind
 // replace => ./shared, a path that the golang-http template rewrites. Build either with GOWORK=off.
+//
+// A package is its files as go list names them for Linux, with those for other processors and what it embeds; without tests,
+// and without cmd, a main of ours where the platforms bring their own. There is no .funcignore: func leaves what it names out
+// of what it compares to know whether it has to build again.
 package stage
 
 import (
@@ -13,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -40,6 +45,11 @@ func Folder(platform, name string) string { return filepath.Join(".stage", platf
 // Stage brings the function's folder up to date, and says whether anything had to be changed. What func keeps there, in
 // .func, stays.
 func Stage(ctx context.Context, root, platform string, f source.Function) (changed bool, err error) {
+	return Into(ctx, root, filepath.Join(root, Folder(platform, f.Name)), platform, f)
+}
+
+// Into is Stage with another folder, of which it takes hold: nothing else stays in it.
+func Into(ctx context.Context, root, folder, platform string, f source.Function) (changed bool, err error) {
 	if platform != Func && platform != OpenFaaS {
 		return false, fmt.Errorf("PLATFORM is %q: want %s or %s", platform, Func, OpenFaaS)
 	}
@@ -47,7 +57,7 @@ func Stage(ctx context.Context, root, platform string, f source.Function) (chang
 	if err != nil {
 		return false, fmt.Errorf("stage %s for %s: %w", f.Name, platform, err)
 	}
-	if changed, err = sync(filepath.Join(root, Folder(platform, f.Name)), content); err != nil {
+	if changed, err = sync(folder, content); err != nil {
 		return false, fmt.Errorf("stage %s for %s: %w", f.Name, platform, err)
 	}
 	return changed, nil
@@ -55,17 +65,32 @@ func Stage(ctx context.Context, root, platform string, f source.Function) (chang
 
 // goPackage is what go list says of a package.
 type goPackage struct {
-	ImportPath, Dir                                 string
-	GoFiles, EmbedFiles, IgnoredGoFiles, OtherFiles []string
-	Module                                          *struct{ Path, Dir string }
+	ImportPath, Dir                     string
+	GoFiles, HFiles, SFiles, EmbedFiles []string
+	IgnoredGoFiles, IgnoredOtherFiles   []string
+	Module                              *struct{ Path, Dir string }
+}
+
+// files are those of the package that belong to it on some processor.
+func (p goPackage) files() []string {
+	all := slices.Concat(p.GoFiles, p.HFiles, p.SFiles, p.EmbedFiles)
+	for _, name := range slices.Concat(p.IgnoredGoFiles, p.IgnoredOtherFiles) {
+		// What is ignored everywhere does not belong to it: the tools' requirements, and tests for another system.
+		if name != "tools.go" && !strings.HasSuffix(name, "_test.go") {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // packages are the packages of this repository that the function is made of, itself included.
 func packages(ctx context.Context, root string, f source.Function) ([]goPackage, error) {
-	command := exec.CommandContext(ctx, "go", "list", "-deps", "-json=ImportPath,Dir,GoFiles,EmbedFiles,IgnoredGoFiles,OtherFiles,Module", "./"+filepath.ToSlash(f.Folder))
+	command := exec.CommandContext(ctx, "go", "list", "-deps",
+		"-json=ImportPath,Dir,GoFiles,HFiles,SFiles,EmbedFiles,IgnoredGoFiles,IgnoredOtherFiles,Module", "./"+filepath.ToSlash(f.Folder))
 	command.Dir = root
-	// Whatever the machine is, the image is Linux's. The files for other processors come by IgnoredGoFiles.
-	command.Env = append(command.Environ(), "GOOS=linux", "CGO_ENABLED=0", "GOFLAGS=")
+	// Whatever the machine is, the image is Linux's, and the same everywhere. The files for other processors are among those
+	// that are ignored. An empty GOWORK is the workspace, though the caller may do without.
+	command.Env = append(command.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=")
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	listed, err := command.Output()
@@ -102,10 +127,7 @@ func collect(ctx context.Context, root, platform string, f source.Function) (fil
 		} else {
 			modules[strings.TrimPrefix(p.Module.Path, source.Root+"/")] = p.Module.Dir
 		}
-		for _, name := range slices.Concat(p.GoFiles, p.IgnoredGoFiles, p.EmbedFiles, p.OtherFiles) {
-			if strings.HasSuffix(name, "_test.go") || name == "tools.go" {
-				continue
-			}
+		for _, name := range p.files() {
 			if out[path.Join(below, filepath.ToSlash(name))], err = os.ReadFile(filepath.Join(p.Dir, name)); err != nil {
 				return nil, err
 			}
@@ -151,13 +173,20 @@ func (out files) module(root, platform string, f source.Function, modules map[st
 			return err
 		}
 	}
-	for name, folder := range modules {
-		if platform == Func {
-			if err := mod.DropRequire(source.Root + "/" + name); err != nil {
+	// A module of ours that only tests need is not there, and nothing else could find it.
+	for _, r := range slices.Clone(mod.Require) {
+		name, ours := strings.CutPrefix(r.Mod.Path, source.Root+"/")
+		if ours && (platform == Func || modules[name] == "") {
+			if err := mod.DropRequire(r.Mod.Path); err != nil {
 				return err
 			}
-			continue
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		if platform == Func {
+			break
+		}
+		folder := modules[name]
 		if err := mod.AddReplace(source.Root+"/"+name, "", "./"+name, ""); err != nil {
 			return err
 		}

@@ -34,12 +34,13 @@ type Config struct {
 	Selector     string        `env:"SELECTOR" help:"Label selector of the objects that may be released, such as team=red; unset is all."`
 	Key          config.Secret `env:"RESTORE_KEY" help:"Key that signs restore records, that of isolate, taint and label; records without its signature are not believed."`
 	Kubeconfig   string        `env:"KUBECONFIG" help:"Path of a kubeconfig; unset means the ServiceAccount of the pod."`
+	Cluster      string        `env:"KUBE_CLUSTER" help:"An EKS cluster instead of a kubeconfig: eks:NAME, or eks: and its ARN; the function's AWS role is who it is there."`
 	Namespaces   config.List   `env:"PROTECTED_NAMESPACES" help:"Namespaces protected beside the built-in ones; * matches any part of a name."`
 	OwnNamespace string        `env:"POD_NAMESPACE" help:"The function's own namespace, always protected; unset means that of its ServiceAccount."`
 }
 
 func (c Config) kube() kube.Settings {
-	return kube.Settings{Kubeconfig: c.Kubeconfig, Protection: guard.Protection{Namespaces: c.Namespaces, OwnNamespace: c.OwnNamespace}}
+	return kube.Settings{Kubeconfig: c.Kubeconfig, Cluster: c.Cluster, Protection: guard.Protection{Namespaces: c.Namespaces, OwnNamespace: c.OwnNamespace}}
 }
 
 // Validate checks what the types do not.

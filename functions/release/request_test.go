@@ -227,25 +227,25 @@ func TestScheduleOfEventBridge(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
 	s, selector, before := isolated(t, nil)
-	template, err := os.ReadFile(filepath.Join(testkit.Root(t), "deploy", "release", "eventbridge.yaml"))
+	template, err := os.ReadFile(filepath.Join(testkit.Root(t), "deploy", "lambda", "template.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var stack struct {
 		Resources struct {
-			Tick struct {
+			ReleaseTick struct {
 				Properties struct {
 					Targets []struct{ Input string }
 				}
 			}
 		}
 	}
-	if err := yaml.Unmarshal(template, &stack); err != nil || len(stack.Resources.Tick.Properties.Targets) != 1 {
+	if err := yaml.Unmarshal(template, &stack); err != nil || len(stack.Resources.ReleaseTick.Properties.Targets) != 1 {
 		t.Fatalf("the template has %+v, %v: want one target", stack, err)
 	}
 	lambda := testkit.StartLambda(t, binary(t, "release"), "CLAIMS=none", "SELECTOR="+selector, "KUBECONFIG="+env.NewProxy(t, env.Account(t, "release")).Kubeconfig)
 	testkit.Eventually(t, "it is released", func(context.Context) error {
-		answer := lambda.Invoke(t, []byte(stack.Resources.Tick.Properties.Targets[0].Input))
+		answer := lambda.Invoke(t, []byte(stack.Resources.ReleaseTick.Properties.Targets[0].Input))
 		if answer.Error != nil {
 			return fmt.Errorf("the invocation failed: %+v", answer.Error)
 		}

@@ -97,12 +97,12 @@ func (e *engine) callOnce(t *task, d *delivery) (answer, error) {
 // header is what a call carries beside the event.
 func (e *engine) header(t *task, d *delivery) (http.Header, error) {
 	header := http.Header{}
-	if e.settings.FunctionToken.IsSet() {
-		tokens, err := e.settings.FunctionToken.Lines()
-		if err != nil {
-			return nil, err
-		}
-		header.Set("Authorization", "Bearer "+tokens[0])
+	token, err := e.token()
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		header.Set("Authorization", "Bearer "+token)
 	}
 	if e.isAsync(d.route) {
 		if t.record == nil {

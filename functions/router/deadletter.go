@@ -2,24 +2,16 @@ package function
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"net/http"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	knattributes "knative.dev/eventing/pkg/kncloudevents/attributes"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 
+	"github.com/riposte-dev/riposte/shared/deadletter"
 	"github.com/riposte-dev/riposte/shared/response"
 )
-
-// typeDiscarded is the type of a dead letter that never was an event.
-const typeDiscarded = "dev.riposte.discarded.v1"
 
 // graveyard takes dead letters.
 type graveyard interface {
@@ -38,7 +30,7 @@ func (e *engine) newGraveyard() (graveyard, error) {
 		if err != nil {
 			return nil, fmt.Errorf("DEAD_LETTER_URL: %w", err)
 		}
-		return &deadStore{s}, nil
+		return &deadStore{deadletter.In(s.Store)}, nil
 	}
 	u, err := webAddress(address)
 	if err != nil {
@@ -62,9 +54,9 @@ func (e *engine) bury(ctx context.Context, d *delivery, a answer) error {
 		status, a.body = http.StatusInternalServerError, []byte("dispatch error: "+a.err.Error())
 	}
 	dead := withExtensions(d.event, map[string]any{
-		knattributes.KnativeErrorDestExtensionKey: d.route.to.URL.String(),
-		knattributes.KnativeErrorCodeExtensionKey: status,
-		knattributes.KnativeErrorDataExtensionKey: errorData(a.body),
+		deadletter.ErrorDest: d.route.to.URL.String(),
+		deadletter.ErrorCode: status,
+		deadletter.ErrorData: deadletter.ErrorText(a.body),
 	})
 	return e.lay(ctx, to, dead, d.route.function)
 }
@@ -87,27 +79,12 @@ func (e *engine) lay(ctx context.Context, to graveyard, dead event.Event, functi
 	}
 }
 
-// errorData is the answer of a function as Knative writes it into an attribute: base64, cut where that ends.
-func errorData(body []byte) string {
-	text := base64.StdEncoding.EncodeToString(body[:min(len(body), knattributes.KnativeErrorDataExtensionMaxLength)])
-	return text[:min(len(text), knattributes.KnativeErrorDataExtensionMaxLength)]
-}
-
 // discard dead-letters what cannot be read as an event, as it came.
 func (e *engine) discard(ctx context.Context, raw []byte, why error) error {
 	if e.graveyard == nil {
 		return response.PermanentError(fmt.Errorf("DEAD_LETTER_URL is not set, and what came is no event: %w", why))
 	}
-	sum := sha256.Sum256(raw)
-	dead := event.New()
-	dead.SetType(typeDiscarded)
-	dead.SetSource(source)
-	dead.SetID(hex.EncodeToString(sum[:16]))
-	dead.SetTime(time.Now())
-	dead.SetExtension(knattributes.KnativeErrorCodeExtensionKey, http.StatusBadRequest)
-	dead.SetExtension(knattributes.KnativeErrorDataExtensionKey, errorData([]byte(why.Error())))
-	dead.SetDataContentType("application/octet-stream")
-	dead.DataEncoded = raw
+	dead := deadletter.Discarded(source, raw, why, time.Now())
 	e.metrics.events.WithLabelValues("discarded").Inc()
 	e.log.ErrorContext(ctx, "not an event", "event_id", dead.ID(), "bytes", len(raw), "error", why.Error())
 	if err := e.lay(ctx, e.graveyard, dead, "router"); err != nil {
@@ -132,21 +109,10 @@ func (s *deadSink) take(ctx context.Context, dead event.Event, _ string, _ time.
 }
 
 // deadStore is a folder or bucket with an object for each dead letter.
-type deadStore struct{ *store }
-
-var notInNames = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+type deadStore struct{ letters *deadletter.Store }
 
 func (s *deadStore) take(ctx context.Context, dead event.Event, function string, at time.Time) answer {
-	body, err := structured(dead)
-	if err != nil {
-		return answer{err: err, status: http.StatusBadRequest}
-	}
-	safe := func(name string) string {
-		name = strings.Trim(notInNames.ReplaceAllString(name, "-"), ".-")
-		return name[:min(len(name), 64)]
-	}
-	name := at.UTC().Format("dead/2006/01/02/150405.000000000") + "-" + safe(function) + "-" + safe(dead.ID()) + ".json"
-	if err := s.write(ctx, name, body); err != nil {
+	if _, err := s.letters.Keep(ctx, dead, function, at); err != nil {
 		return answer{err: err}
 	}
 	return answer{status: http.StatusOK}

@@ -2,6 +2,7 @@ package function
 
 import (
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,10 +10,12 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
+	knattributes "knative.dev/eventing/pkg/kncloudevents/attributes"
+
+	"github.com/riposte-dev/riposte/shared/deadletter"
 )
 
 // files are the contents of a folder by path.
@@ -50,7 +53,7 @@ func TestDeadLettersInAFolder(t *testing.T) {
 				t.Fatalf("the folder has %d files", len(found))
 			}
 			for path, text := range found {
-				if !regexp.MustCompile(`^dead/\d{4}/\d\d/\d\d/\d{6}\.\d{9}-delete-pod-[0-9a-f]{32}\.json$`).MatchString(path) {
+				if !regexp.MustCompile(`^dead/\d{4}/\d\d/\d\d/\d{6}\.\d{9}-delete-pod-[0-9a-f]{32}-[0-9a-f]{16}\.json$`).MatchString(path) {
 					t.Errorf("the file is %s", path)
 				}
 				var e event.Event
@@ -71,30 +74,15 @@ func TestDeadLettersInAFolder(t *testing.T) {
 	}
 }
 
-// What every reader of JSON gives back as it was stands as it is, the rest in base64.
-func TestDataOfDeadLetters(t *testing.T) {
-	tests := map[string]bool{
-		`{"a": 1e40, "b":"\u00e9é"}`: true, `"x"`: true, "1": true,
-		"": false, "{": false, ` {}`: false, "{}\n": false, "{\"a\":\"\xff\"}": false, "\xef\xbb\xbf{}": false,
+// Dead letters of the router say why in Knative's words.
+func TestAttributesOfDeadLettersAreKnatives(t *testing.T) {
+	got := []string{deadletter.ErrorDest, deadletter.ErrorCode, deadletter.ErrorData}
+	want := []string{knattributes.KnativeErrorDestExtensionKey, knattributes.KnativeErrorCodeExtensionKey, knattributes.KnativeErrorDataExtensionKey}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("attributes (-want +got):\n%s", diff)
 	}
-	for data, asItIs := range tests {
-		e := event.New()
-		e.SetID("1")
-		e.SetType("x")
-		e.SetSource("/x")
-		e.SetDataContentType(event.ApplicationJSON)
-		e.DataEncoded = []byte(data)
-		text, err := structured(e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var back event.Event
-		if err := json.Unmarshal(text, &back); err != nil || string(back.Data()) != data || !utf8.Valid(text) {
-			t.Errorf("%q comes back as %q (%v)", data, back.Data(), err)
-		}
-		if got := strings.HasSuffix(string(text), `,"data":`+data+"}"); got != asItIs {
-			t.Errorf("%q stands as it is: %t, want %t", data, got, asItIs)
-		}
+	if text := deadletter.ErrorText(make([]byte, 10_000)); len(text) != knattributes.KnativeErrorDataExtensionMaxLength {
+		t.Errorf("an answer becomes %d bytes", len(text))
 	}
 }
 
@@ -105,13 +93,10 @@ func TestDeadLetterIsOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := event.New()
-	e.SetID("1")
-	e.SetType("x")
-	e.SetSource("/x")
 	at := time.Now()
+	e := deadletter.Discarded(source, []byte("x"), errors.New("why"), at)
 	for range 2 {
-		if a := (&deadStore{s}).take(t.Context(), e, "delete-pod", at); a.err != nil {
+		if a := (&deadStore{deadletter.In(s.Store)}).take(t.Context(), e, "delete-pod", at); a.err != nil {
 			t.Fatal(a.err)
 		}
 	}
@@ -132,7 +117,7 @@ func TestNamesOfDeadLettersStayInTheFolder(t *testing.T) {
 		e.SetType("x")
 		e.SetSource("/x")
 		e.DataEncoded = []byte("\xff\x00")
-		if a := (&deadStore{s}).take(t.Context(), e, "../"+id, time.Now()); a.err != nil {
+		if a := (&deadStore{deadletter.In(s.Store)}).take(t.Context(), e, "../"+id, time.Now()); a.err != nil {
 			t.Errorf("%q: %v", id, a.err)
 		}
 	}

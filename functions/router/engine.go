@@ -28,6 +28,8 @@ type engine struct {
 	graveyard graveyard
 	// journal is nil without JOURNAL_URL.
 	journal *journal
+	// boundToken is the path of a SinkBinding's token for K_SINK; empty where there is none.
+	boundToken string
 	// held is the size of the deliveries that go on, in bytes.
 	held atomic.Int64
 
@@ -53,6 +55,9 @@ func newEngine(settings output, host serve.Host) (*engine, error) {
 		}
 	}
 	if settings.Sink != "" {
+		if e.boundToken, err = boundToken(sinkBindingToken); err != nil {
+			return nil, err
+		}
 		t, err := e.sinkRoute()
 		e.table.Store(t)
 		return e, err

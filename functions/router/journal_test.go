@@ -19,6 +19,7 @@ import (
 
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 
+	"github.com/riposte-dev/riposte/shared/deadletter"
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/testkit"
@@ -118,7 +119,7 @@ func TestStrangeThingsInTheJournal(t *testing.T) {
 	}
 	routing(t, g, folder(t, manifest("delete-pod", alerts, quick)), "JOURNAL_URL", "file://"+dir, "JOURNAL_TAKEOVER", "300ms")
 	eventually(t, "the copy is gone", func() bool { return len(copies(t, dir)) == 0 })
-	if dead := g.got("dead"); len(dead) != 1 || string(dead[0].body) != "{}" || dead[0].header.Get("Ce-Type") != typeDiscarded {
+	if dead := g.got("dead"); len(dead) != 1 || string(dead[0].body) != "{}" || dead[0].header.Get("Ce-Type") != deadletter.TypeDiscarded {
 		t.Errorf("dead letters: %v", dead)
 	}
 	if len(g.got("delete-pod")) != 0 {

@@ -17,7 +17,7 @@ type output struct {
 	Cluster   string `env:"CLUSTER" help:"Name of the cluster, which every alert gets as its attribute cluster."`
 
 	FunctionURL   string        `env:"FUNCTION_URL" help:"Address of a function, with {function} and, if needed, {namespace} in it: http://gateway.openfaas:8080/function/{function}.openfaas-fn. Unset, that of the Trigger's subscriber."`
-	FunctionToken config.Secret `env:"FUNCTION_TOKEN" help:"Bearer token sent to the functions, or to K_SINK; the first line counts."`
+	FunctionToken config.Secret `env:"FUNCTION_TOKEN" help:"Bearer token sent to the functions, or to K_SINK; the first line counts. A file is read at each call, so a token that Kubernetes renews will do. Unset, K_SINK gets the one that a SinkBinding mounts at /oidc/token, if any."`
 	Concurrency   int           `env:"FUNCTION_CONCURRENCY" envDefault:"10" help:"Calls of one function at once."`
 	Queue         int           `env:"FUNCTION_QUEUE" envDefault:"1000" help:"Deliveries to one function that wait for a call or for their next attempt; what comes beyond is dead-lettered at once."`
 	Timeout       time.Duration `env:"RESPONSE_TIMEOUT" envDefault:"1m" help:"Time a sender waits for the deliveries of its events; then it is answered 500 and may send again, while they go on. Also the time that deliveries get to finish when the router is stopped."`

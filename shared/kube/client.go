@@ -31,6 +31,7 @@ import (
 // Settings are the settings of every function that acts on Kubernetes.
 type Settings struct {
 	Kubeconfig string `env:"KUBECONFIG" help:"Path of a kubeconfig; unset means the ServiceAccount of the pod."`
+	Cluster    string `env:"KUBE_CLUSTER" help:"An EKS cluster instead of a kubeconfig: eks:NAME, or eks: and its ARN; the function's AWS role is who it is there."`
 	guard.Protection
 }
 
@@ -86,10 +87,10 @@ type Client struct {
 // sent again, after the time it asked for and within the deadline of the alert.
 const maxRetries = 3
 
-// Connect makes a client from the kubeconfig, or from the pod's ServiceAccount. It does not
-// fall back to ~/.kube/config: a function never acts on a cluster nobody named.
+// Connect makes a client from the kubeconfig, for the EKS cluster, or from the pod's ServiceAccount. It does not
+// fall back to ~/.kube/config: a function never acts on a cluster nobody named. It touches no network.
 func Connect(s Settings, common response.Settings, manager string) (*Client, error) {
-	config, err := restConfig(s.Kubeconfig)
+	config, err := s.restConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -97,18 +98,23 @@ func Connect(s Settings, common response.Settings, manager string) (*Client, err
 	return NewClient(config, common.DryRun, manager)
 }
 
-func restConfig(kubeconfig string) (*rest.Config, error) {
-	if kubeconfig == "" {
+func (s Settings) restConfig() (*rest.Config, error) {
+	switch {
+	case s.Kubeconfig != "" && s.Cluster != "":
+		return nil, fmt.Errorf("KUBECONFIG is %q and KUBE_CLUSTER is %q: want one of them", s.Kubeconfig, s.Cluster)
+	case s.Cluster != "":
+		return eksConfig(s.Cluster)
+	case s.Kubeconfig == "":
 		config, err := rest.InClusterConfig()
 		if err != nil {
-			return nil, fmt.Errorf("KUBECONFIG is not set and there is no ServiceAccount: want one of them (%w)", err)
+			return nil, fmt.Errorf("KUBECONFIG and KUBE_CLUSTER are not set and there is no ServiceAccount: want one of them (%w)", err)
 		}
 		return config, nil
 	}
-	rules := &clientcmd.ClientConfigLoadingRules{Precedence: strings.Split(kubeconfig, ":")}
+	rules := &clientcmd.ClientConfigLoadingRules{Precedence: strings.Split(s.Kubeconfig, ":")}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("KUBECONFIG is %q: want a readable kubeconfig (%w)", kubeconfig, err)
+		return nil, fmt.Errorf("KUBECONFIG is %q: want a readable kubeconfig (%w)", s.Kubeconfig, err)
 	}
 	return config, nil
 }
@@ -267,5 +273,9 @@ func describe(err error, verb string, r Resource, namespace, name string) error 
 		return nil
 	}
 	what := strings.Trim(namespace+"/"+name, "/")
-	return classify(fmt.Errorf("%s %s %s: %w", verb, r.Plural(), what, err))
+	err = fmt.Errorf("%s %s %s: %w", verb, r.Plural(), what, err)
+	if known := (*response.Error)(nil); errors.As(err, &known) {
+		return err // On the way to the API server: eksCluster knows why.
+	}
+	return classify(err)
 }

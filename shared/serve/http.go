@@ -20,11 +20,11 @@ import (
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
-// MaxBody is the largest request body that is read, in bytes.
+// MaxBody is the largest request body that is read, in bytes, unless Info says otherwise.
 const MaxBody = 1 << 20
 
-// errTooLarge is answered 413.
-var errTooLarge = fmt.Errorf("body is larger than %d bytes", MaxBody)
+// tooLarge is answered 413.
+func tooLarge(limit int) error { return fmt.Errorf("body is larger than %d bytes", limit) }
 
 // answer is what goes back to the caller.
 type answer struct {
@@ -68,12 +68,12 @@ func (f *Function) serveEvent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var a answer
-	reading := &counted{Reader: http.MaxBytesReader(w, r.Body, MaxBody), all: &f.bodies}
+	reading := &counted{Reader: http.MaxBytesReader(w, r.Body, int64(f.spec.maxBody())), all: &f.bodies}
 	defer reading.done()
 	body, err := io.ReadAll(reading)
-	switch tooLarge := (*http.MaxBytesError)(nil); {
-	case errors.As(err, &tooLarge):
-		a = f.refused(r.Context(), "too-large", refusal(http.StatusRequestEntityTooLarge, errTooLarge))
+	switch limit := (*http.MaxBytesError)(nil); {
+	case errors.As(err, &limit):
+		a = f.refused(r.Context(), "too-large", refusal(http.StatusRequestEntityTooLarge, tooLarge(f.spec.maxBody())))
 	case errors.Is(err, errCrowded):
 		a = f.refused(r.Context(), "transient", failure(err))
 	case err != nil:

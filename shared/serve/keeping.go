@@ -26,6 +26,7 @@ type keeping struct {
 	Table      string        `env:"CLAIMS_TABLE" help:"DynamoDB table of the claims."`
 	Window     time.Duration `env:"DEDUP_WINDOW" envDefault:"1m" help:"How long other alerts of the same rule on the same target are duplicates; 0 is not at all."`
 	Kubeconfig string        `env:"KUBECONFIG" help:"Path of a kubeconfig; unset means the ServiceAccount of the pod."`
+	Cluster    string        `env:"KUBE_CLUSTER" help:"An EKS cluster instead of a kubeconfig: eks:NAME, or eks: and its ARN; the function's AWS role is who it is there."`
 	budget.Settings
 }
 
@@ -51,7 +52,7 @@ func (k keeping) where(environ map[string]string) string {
 		return k.Claims
 	case environ["AWS_LAMBDA_RUNTIME_API"] != "":
 		return "dynamodb"
-	case k.Kubeconfig != "" || environ["KUBERNETES_SERVICE_HOST"] != "":
+	case k.Kubeconfig != "" || k.Cluster != "" || environ["KUBERNETES_SERVICE_HOST"] != "":
 		return "lease"
 	}
 	return "memory"
@@ -70,7 +71,7 @@ func (k keeping) open(environ map[string]string, info Info, common response.Sett
 	case "none":
 		return nil, where, nil
 	case "lease":
-		client, err := kube.Connect(kube.Settings{Kubeconfig: k.Kubeconfig}, common, "riposte-"+info.Name)
+		client, err := kube.Connect(kube.Settings{Kubeconfig: k.Kubeconfig, Cluster: k.Cluster}, common, "riposte-"+info.Name)
 		if err != nil {
 			return nil, "", fmt.Errorf("CLAIMS is lease: %w", err)
 		}

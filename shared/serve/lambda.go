@@ -43,7 +43,7 @@ func (f *responses) lambda(ctx context.Context, payload json.RawMessage) (any, e
 // payload handles an alert or a CloudEvent that came without an HTTP request around it.
 func (f *responses) payload(ctx context.Context, body []byte) (any, error) {
 	if len(body) > MaxBody {
-		return nil, response.InvalidError(errTooLarge)
+		return nil, response.InvalidError(tooLarge(MaxBody))
 	}
 	e, err := decodePayload(body, f.inner.Types()[0])
 	if err != nil {

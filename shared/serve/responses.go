@@ -42,7 +42,7 @@ func newResponses(info Info, h *host, responder response.Responder, common Setti
 
 func (f *responses) exchange(ctx context.Context, r Request) answer {
 	if len(r.Body) > MaxBody {
-		return f.refused(ctx, "too-large", refusal(http.StatusRequestEntityTooLarge, errTooLarge))
+		return f.refused(ctx, "too-large", refusal(http.StatusRequestEntityTooLarge, tooLarge(MaxBody)))
 	}
 	switch err := f.common.Check(r.Header, r.Body, time.Now()); {
 	case errors.Is(err, auth.ErrUnauthenticated):

@@ -62,12 +62,13 @@ type Host struct {
 // service hosts a Service.
 type service struct {
 	*host
-	inner Service
+	inner   Service
+	maxBody int
 }
 
 func (s *service) exchange(ctx context.Context, r Request) answer {
-	if len(r.Body) > MaxBody {
-		return s.refused(ctx, "too-large", refusal(http.StatusRequestEntityTooLarge, errTooLarge))
+	if len(r.Body) > s.maxBody {
+		return s.refused(ctx, "too-large", refusal(http.StatusRequestEntityTooLarge, tooLarge(s.maxBody)))
 	}
 	reply, err := s.safely(ctx, r)
 	switch {

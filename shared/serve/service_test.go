@@ -52,11 +52,16 @@ func (*desk) Patience() time.Duration { return time.Second }
 // open starts a desk as a function that has one setting of its own.
 func open(t *testing.T, d *desk) *serve.Function {
 	t.Helper()
+	return openWith(t, serve.Info{Name: "desk", Summary: "answers."}, d)
+}
+
+func openWith(t *testing.T, info serve.Info, d *desk) *serve.Function {
+	t.Helper()
 	type config struct {
 		Stamp string `env:"STAMP" help:"The stamp."`
 	}
 	d.running, d.finish = make(chan struct{}), make(chan struct{})
-	f := serve.New(serve.DefineService(serve.Info{Name: "desk", Summary: "answers."}, func(c config, h serve.Host) (serve.Service, error) {
+	f := serve.New(serve.DefineService(info, func(c config, h serve.Host) (serve.Service, error) {
 		if c.Stamp != "blue" || h.Log == nil || h.Metrics == nil {
 			return nil, fmt.Errorf("STAMP is %q: want blue", c.Stamp)
 		}
@@ -113,6 +118,23 @@ func TestServiceAnswers(t *testing.T) {
 				t.Errorf("the query did not arrive: %v", test.desk.got[0].Query)
 			}
 		})
+	}
+}
+
+// A service may read more than functions do, or less, on every platform.
+func TestServiceWithALimitOfItsOwn(t *testing.T) {
+	for limit, body := range map[int]int{serve.MaxBody + 1: serve.MaxBody + 1, 8: 8} {
+		d := &desk{reply: serve.Reply{Status: 204}}
+		f := openWith(t, serve.Info{Name: "desk", Summary: "takes all.", MaxBody: limit}, d)
+		for size, status := range map[int]int{body: 204, body + 1: 413} {
+			w := httptest.NewRecorder()
+			f.Handle(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(strings.Repeat("x", size))))
+			answer, err := serve.OpenFaaS(func() *serve.Function { return f })(handler.Request{Method: http.MethodPost, Body: make([]byte, size)})
+			if w.Code != status || err != nil || answer.StatusCode != status {
+				t.Errorf("%d bytes with the limit %d are answered %d and on OpenFaaS %d (%v), want %d", size, limit, w.Code, answer.StatusCode, err, status)
+			}
+		}
+		close(d.finish)
 	}
 }
 

@@ -33,6 +33,16 @@ type Info struct {
 	// Tells says that the function tells people: alerts and outcomes are redacted before it sees them, and it tells of
 	// what Riposte itself did, too.
 	Tells bool
+	// MaxBody is the largest request body that a Service reads, in bytes; 0 is the constant MaxBody.
+	MaxBody int
+}
+
+// maxBody is the largest body that is read.
+func (i Info) maxBody() int {
+	if i.MaxBody > 0 {
+		return i.MaxBody
+	}
+	return MaxBody
 }
 
 // Spec is a function before it has settings: what --help shows, and how to build it.
@@ -117,7 +127,7 @@ func DefineService[C any](info Info, newService func(C, Host) (Service, error)) 
 			if err != nil {
 				return nil, err
 			}
-			return &service{host: h, inner: inner}, nil
+			return &service{host: h, inner: inner, maxBody: info.maxBody()}, nil
 		},
 	}
 }

@@ -1,6 +1,7 @@
 // Command new starts a function: a complete folder with a small response that works, its
-// trigger with samples, its entry in stack.yml and its line in go.work. What is left to do is
-// to replace the response by one's own.
+// trigger with samples and its line in go.work. What is left to do is to replace the response
+// by one's own, and to have make generate write what follows from the folder: service.yaml and
+// kustomization.yaml beside func.yaml, its entries in stack.yml and the other lists of functions.
 //
 //	go run ./test/new NAME
 //
@@ -65,21 +66,14 @@ func create(root, name string, out io.Writer) error {
 	if err := copyModule(root, name); err != nil {
 		return err
 	}
-	entry, err := render("stack.yml.tmpl", name)
-	if err != nil {
-		return err
-	}
-	if err := appendTo(filepath.Join(root, "stack.yml"), entry); err != nil {
-		return err
-	}
 	if err := use(filepath.Join(root, "go.work"), folder); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, `%[1]s/ works as it is: it marks the pod with an annotation. Now
+	_, err := fmt.Fprintf(out, `%[1]s/ works as it is: it marks the pod with an annotation. Now
   1. put your response into %[1]s/%[2]s.go, and its test beside it
   2. grant what it needs, and no more, in %[1]s/rbac.yaml
   3. say which rules it answers in triggers/%[3]s.yaml, with samples in triggers/samples/%[3]s.yaml and a row in triggers/README.md
-  4. make tidy generate check test
+  4. make tidy generate check test: generate writes service.yaml, kustomization.yaml, stack.yml and what else follows from the folder
 `, folder, logic, name)
 	return err
 }
@@ -120,14 +114,6 @@ func copyModule(root, name string) error {
 		}
 	}
 	return nil
-}
-
-func appendTo(file string, content []byte) error {
-	old, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, append(old, content...), 0o644) //nolint:gosec // Sources are for everybody.
 }
 
 // use adds the folder to the workspace, behind the last function.

@@ -60,12 +60,15 @@ func TestCreate(t *testing.T) {
 	if err := create(root, "made-by-test", &out); err != nil {
 		t.Fatal(err)
 	}
+	if !strings.Contains(out.String(), "make tidy generate") {
+		t.Errorf("it does not say that make generate writes the rest:\n%s", out.String())
+	}
 
 	for line := range strings.SplitSeq(strings.TrimRight(run(t, root, "git", "status", "--porcelain"), "\n"), "\n") {
 		path := strings.TrimSpace(line[2:])
 		switch {
 		case strings.HasPrefix(path, "functions/made-by-test/"), path == "triggers/made-by-test.yaml", path == "triggers/samples/made-by-test.yaml", path == "functions/made-by-test/",
-			path == "stack.yml", path == "go.work":
+			path == "go.work":
 		default:
 			t.Errorf("it touched %s", path)
 		}
@@ -77,6 +80,13 @@ func TestCreate(t *testing.T) {
 	for _, want := range []string{"ANNOTATION", "CLAIMS", "BUDGET_FUNCTION", "patch: pods", "create: events (events.k8s.io)", "leases (coordination.k8s.io)"} {
 		if !strings.Contains(help, want) {
 			t.Errorf("--help does not tell of %s:\n%s", want, help)
+		}
+	}
+	run(t, root, "go", "run", "./deploy/cmd/generate")
+	for _, generated := range []string{"functions/made-by-test/service.yaml", "functions/made-by-test/kustomization.yaml", "stack.yml"} {
+		content, err := os.ReadFile(filepath.Join(root, generated))
+		if err != nil || !strings.Contains(string(content), "made-by-test") {
+			t.Errorf("make generate makes no %s of it: %v", generated, err)
 		}
 	}
 	run(t, root, "go", "test", "-run", "TestFolderIsComplete/made-by-test|TestEntryPoints/made-by-test|TestFuncYAML/made-by-test|TestSettingsExist/made-by-test|TestRBAC/made-by-test", "./test/layout")

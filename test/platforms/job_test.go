@@ -99,7 +99,7 @@ func workFor(tb testing.TB, e *testkit.Env, name string) work {
 	w := work{environ: []string{
 		"DRY_RUN=false", "CLAIMS=memory", "BUDGET_FUNCTION=off", "BUDGET_WORKLOAD=off", "BUDGET_CLUSTER=off", "PATH=/usr/bin:/bin",
 	}}
-	if name != "router" {
+	if name != "router" && name != "dead-letter" {
 		w.environ = append(w.environ, "KUBECONFIG="+e.ServiceAccountKubeconfig(tb, name))
 	}
 	switch name {
@@ -123,7 +123,9 @@ func workFor(tb testing.TB, e *testkit.Env, name string) work {
 			return j
 		}
 	case "release":
-		w.next = func() job { return tick(tb) }
+		owner := fmt.Sprintf("test-%d", time.Now().UnixNano())
+		w.environ = append(w.environ, "SELECTOR="+mine+"="+owner)
+		w.next = containing(tb, e, owner)
 	case "slack":
 		slack := newReceiver(tb, "ok")
 		w.environ = append(w.environ, "SLACK_WEBHOOK_URL="+slack.URL)
@@ -142,6 +144,10 @@ func workFor(tb testing.TB, e *testkit.Env, name string) work {
 			j.verdict = "204"
 			return j
 		}
+	case "dead-letter":
+		folder := tb.TempDir()
+		w.environ = append(w.environ, "DEAD_LETTER_URL=file://"+folder)
+		w.next = func() job { return buried(tb, folder) }
 	default:
 		tb.Fatalf("there is no job for %s: add one to test/platforms/job_test.go", name)
 	}
@@ -168,22 +174,6 @@ func told(tb testing.TB, r *receiver) job {
 	}
 }
 
-// tick is what drives release. Nothing is contained, so there is nothing to say.
-func tick(tb testing.TB) job {
-	tb.Helper()
-	r, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, "http://function.example/", strings.NewReader("{}"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for name, value := range map[string]string{
-		"Ce-Specversion": "1.0", "Ce-Type": "dev.knative.sources.ping", "Ce-Source": "/apis/v1/namespaces/riposte/pingsources/release",
-		"Ce-Id": fmt.Sprint(time.Now().UnixNano()), "Content-Type": "application/json",
-	} {
-		r.Header.Set(name, value)
-	}
-	return job{event: r, alert: []byte("{}"), verdict: "204"}
-}
-
 // does has the program at url do one job as a CloudEvent and another as a bare alert.
 func does(t *testing.T, url string, w work) {
 	t.Helper()
@@ -204,22 +194,22 @@ func does(t *testing.T, url string, w work) {
 }
 
 // post sends a request to another address than it was made for.
-func post(t *testing.T, url string, r *http.Request) testkit.Answer {
-	t.Helper()
+func post(tb testing.TB, url string, r *http.Request) testkit.Answer {
+	tb.Helper()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	fresh, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+	fresh, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	fresh.Header = r.Header.Clone()
 	response, err := http.DefaultClient.Do(fresh)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return testkit.ReadAnswer(t, response)
+	return testkit.ReadAnswer(tb, response)
 }
 
 // size is the size of a file.

@@ -15,7 +15,7 @@ import (
 )
 
 // full adds what takes long: the other architecture, and what is built twice to compare it.
-var full = flag.Bool("full", false, "build for every architecture, and twice to compare") //nolint:unused // Until there is such a build.
+var full = flag.Bool("full", false, "build for every architecture, and twice to compare")
 
 func TestMain(m *testing.M) {
 	flag.Parse()

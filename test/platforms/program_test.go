@@ -37,46 +37,46 @@ type program struct {
 }
 
 // started runs a binary that listens on this port, until the test ends, and waits for a GET of the path to be answered.
-func started(t *testing.T, binary, port, path string, environ []string) program {
-	t.Helper()
-	command := exec.CommandContext(t.Context(), binary)
+func started(tb testing.TB, binary, port, path string, environ []string) program {
+	tb.Helper()
+	command := exec.CommandContext(tb.Context(), binary)
 	command.Env = slices.Clone(environ)
 	var log bytes.Buffer
 	command.Stdout, command.Stderr = &log, &log
 	began := time.Now()
 	if err := command.Start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- command.Wait() }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = command.Process.Kill()
 		<-ended
-		if t.Failed() {
-			t.Logf("%s wrote:\n%s", binary, log.Bytes())
+		if tb.Failed() {
+			tb.Logf("%s wrote:\n%s", binary, log.Bytes())
 		}
 	})
 	p := program{url: fmt.Sprintf("http://127.0.0.1:%s/", port)}
 	for time.Since(began) < patience {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+path, nil)
+		r, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, p.url+path, nil)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if answer, err := http.DefaultClient.Do(r); err == nil {
 			_ = answer.Body.Close()
 			p.first = time.Since(began)
 			if answer.StatusCode != http.StatusOK {
-				t.Fatalf("GET /%s is answered %s", path, answer.Status)
+				tb.Fatalf("GET /%s is answered %s", path, answer.Status)
 			}
 			return p
 		}
 		select {
 		case err := <-ended:
 			ended <- err
-			t.Fatalf("%s ended: %v\n%s", binary, err, log.Bytes())
+			tb.Fatalf("%s ended: %v\n%s", binary, err, log.Bytes())
 		case <-time.After(500 * time.Microsecond):
 		}
 	}
-	t.Fatalf("%s did not answer within %s", binary, patience)
+	tb.Fatalf("%s did not answer within %s", binary, patience)
 	return p
 }
