@@ -109,7 +109,7 @@ e2e-node: dist/bin/isolate dist/bin/release dist/bin/delete-pod dist/bin/collect
 	dist/bin/e2e-node test dist/bin/e2e-node.test $(ARGS)
 
 .PHONY: platforms
-platforms: dist/tools/controlplane build ## Build and run every function as Knative Functions, OpenFaaS, AWS Lambda and ko do.
+platforms: dist/tools/controlplane dist/tools/images dist/tools/helm build ## Build and run every function as Knative Functions, OpenFaaS, AWS Lambda and ko do.
 	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
 	dist/bin/cluster run -- go test -count=1 -timeout 30m $(TESTFLAGS) ./test/platforms/... $(ARGS)
 
@@ -131,6 +131,7 @@ check: lint generated ## Check format, lint, vet, generated files and layout; no
 lint: $(GOLANGCI_LINT)
 	@set -e; for m in $(MODULES); do echo "lint $$m"; (cd $$m && go vet ./... && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...); done
 	@set -e; for f in $(FUNCTIONS); do (cd functions/$$f && go vet -tags lambda.norpc ./cmd); done
+	@echo lint deploy/images; cd deploy/images && GOWORK=off $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...
 	@# The control plane's main is formatted here; to vet it would compile all of Kubernetes.
 	@cd test/cluster/controlplane && GOWORK=off $(GOLANGCI_LINT) fmt --diff --config $(CURDIR)/.golangci.yml
 
@@ -151,7 +152,7 @@ fuzz: ## Fuzz what reads from strangers, each target for FUZZ_TIME.
 			echo "fuzz $$(dirname $$target) $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzzminimizetime 10x -fuzztime $(or $(FUZZ_TIME),30s) ./$$(dirname $$target); done; done
 
 .PHONY: prove
-prove: dist/tools/controlplane build dist/bin/knative ## Back each claim of the README with a measured row; SET=main-job for one set.
+prove: dist/tools/controlplane dist/tools/images dist/tools/helm build dist/bin/knative ## Back each claim of the README with a measured row; SET=main-job for one set.
 	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
 	@go build -o dist/bin/local ./deploy/local
 	@go test -c -o dist/bin/router.test ./functions/router

@@ -78,6 +78,8 @@ func collection(o Object) (group, resource string) {
 		return "/apis/networking.k8s.io/v1", "networkpolicies"
 	case *discoveryv1.EndpointSlice:
 		return "/apis/discovery.k8s.io/v1", "endpointslices"
+	case *rbacv1.ClusterRole:
+		return "/apis/rbac.authorization.k8s.io/v1", "clusterroles"
 	case *rbacv1.ClusterRoleBinding:
 		return "/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"
 	}

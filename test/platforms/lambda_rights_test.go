@@ -62,6 +62,9 @@ func bindGroups(t *testing.T, e *testkit.Env) map[string]string {
 		if err := yaml.Unmarshal(document, &configuration); err != nil {
 			t.Fatal(err)
 		}
+		if kind.Kind == "" {
+			continue // The comment at the beginning.
+		}
 		if kind.Kind == "ClusterRole" {
 			var role rbacv1.ClusterRole
 			if err := yaml.UnmarshalStrict(document, &role); err != nil {
