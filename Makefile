@@ -54,7 +54,7 @@ doctor: ## Send a canary through the whole path and time each hop: make doctor T
 .PHONY: deploy
 deploy: dist/tools/images ## Deploy: PLATFORM=knative|openfaas|lambda [FUNCTION=name,name] [REGISTRY=host/path] [DRY_RUN=false] [PLAN=1]; docs/deploy.md.
 	@go build -o dist/bin/deploy ./deploy/cmd/deploy
-	@VERSION='$(VERSION)' dist/bin/deploy
+	@VERSION='$(VERSION)' REVISION='$(shell git rev-parse HEAD 2>/dev/null)' dist/bin/deploy
 
 .PHONY: undeploy
 undeploy: ## Take it away again: PLATFORM=... [FUNCTION=name,name] [PLAN=1].

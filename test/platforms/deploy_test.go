@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/riposte-dev/riposte/deploy/install"
@@ -112,6 +114,25 @@ func TestDeployOnKnative(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a plan for what is there says that it stays", func(t *testing.T) {
+		said, err := installed(t.Context(), t, plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Of the two with an image, the digest is not known before it is built.
+		if n := strings.Count(said, " (unchanged)\n") + strings.Count(said, " (unchanged, unless its image is another)\n"); n != len(wanted) ||
+			!strings.Contains(said, "would apply Service.serving.knative.dev riposte/delete-pod (unchanged, unless its image is another)") {
+			t.Errorf("%d objects would be unchanged, want %d:\n%s", n, len(wanted), said)
+		}
+	})
+	t.Run("what does not get ready says why", func(t *testing.T) {
+		waiting := this
+		waiting.Wait = time.Nanosecond
+		// Nobody looks at Knative's objects here.
+		if _, err := installed(t.Context(), t, waiting); err == nil || !strings.Contains(err.Error(), "Broker.eventing.knative.dev riposte/default has not been looked at") {
+			t.Errorf("the error is %v, want one that says what the Broker lacks", err)
+		}
+	})
 	t.Run("out of dry run nothing but the function changes", func(t *testing.T) {
 		act := this
 		act.DryRun = false
@@ -135,8 +156,11 @@ func TestDeployOnKnative(t *testing.T) {
 		if _, err := at.Patch(t.Context(), service.GetName(), types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "somebody"}); err != nil {
 			t.Fatal(err)
 		}
-		if said, err := installed(t.Context(), t, this); err == nil || !strings.Contains(err.Error(), "somebody") {
-			t.Errorf("the error is %v, want one that names somebody:\n%s", err, said)
+		if said, err := installed(t.Context(), t, this); err == nil || !strings.Contains(err.Error(), "somebody") || said != "" {
+			t.Errorf("the error is %v, want one that names somebody, before this was done:\n%s", err, said)
+		}
+		if said, err := installed(t.Context(), t, plan); err != nil || !strings.Contains(said, "missing: leave to apply Service.serving.knative.dev riposte/delete-pod") {
+			t.Errorf("the plan ends with %v and says\n%s", err, said)
 		}
 	})
 	t.Run("undeploy leaves the namespace and what is everybody's", func(t *testing.T) {
@@ -163,6 +187,63 @@ func TestDeployOnKnative(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What an overlay of the user's own needs is looked for, too: namespaces, and Secrets that it does not bring.
+func TestDeployNeedsNamespaces(t *testing.T) {
+	e := testkit.Cluster(t)
+	t.Setenv("KUBECONFIG", e.Kubeconfig)
+	going := e.Namespace(t)
+	maps := newAPIServer(t, e).client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}).Namespace(going)
+	var stuck unstructured.Unstructured
+	stuck.SetAPIVersion("v1")
+	stuck.SetKind("ConfigMap")
+	stuck.SetName("stuck")
+	stuck.SetFinalizers([]string{"riposte.dev/test"})
+	if _, err := maps.Create(t.Context(), &stuck, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		patch := []byte(`{"metadata":{"finalizers":null}}`)
+		if _, err := maps.Patch(context.WithoutCancel(t.Context()), "stuck", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			t.Errorf("let %s go: %v", going, err)
+		}
+	})
+	kubectl(t, e, "delete", "namespace", going, "--wait=false")
+	folder := t.TempDir()
+	object := func(kind, namespace, name, rest string) string {
+		return "apiVersion: v1\nkind: " + kind + "\nmetadata: {namespace: " + namespace + ", name: " + name + "}\n" + rest + "---\n"
+	}
+	reads := `apiVersion: apps/v1
+kind: Deployment
+metadata: {namespace: nowhere, name: reads}
+spec:
+  selector: {matchLabels: {a: b}}
+  template:
+    metadata: {labels: {a: b}}
+    spec:
+      containers: [{name: c, image: example.com/c, envFrom: [{secretRef: {name: brought}}, {secretRef: {name: not-brought}}]}]
+`
+	for file, content := range map[string]string{
+		"kustomization.yaml": "resources: [all.yaml]\n",
+		"all.yaml":           object("ConfigMap", going, "a", "") + object("ConfigMap", "nowhere", "b", "") + object("Secret", "nowhere", "brought", "") + reads,
+	} {
+		if err := os.WriteFile(filepath.Join(folder, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said, err := installed(t.Context(), t, install.Options{Registry: "registry.example", Overlay: folder, DryRun: true})
+	if err == nil || said != "" {
+		t.Fatalf("the error is %v, and this was done:\n%s", err, said)
+	}
+	for text, want := range map[string]bool{
+		"the namespace " + going + ", which is being deleted": true, "the namespace nowhere on ": true,
+		"the Secret not-brought ": true, "the Secret brought ": false,
+	} {
+		if is := strings.Contains(err.Error(), text); is != want {
+			t.Errorf("that the error has %q is %t: %v", text, is, err)
+		}
+	}
 }
 
 func indexOf(t *testing.T, objects []unstructured.Unstructured, name string) int {

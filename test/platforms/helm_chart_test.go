@@ -88,6 +88,9 @@ func substances(t *testing.T, objects []*unstructured.Unstructured) map[string]m
 			delete(labels, own)
 		}
 		o.SetLabels(labels)
+		kept := o.GetAnnotations() // Helm alone would take what is kept.
+		delete(kept, "helm.sh/resource-policy")
+		o.SetAnnotations(kept)
 		name := o.GetAPIVersion() + " " + called(o)
 		if all[name] != nil {
 			t.Errorf("%s is there twice", name)

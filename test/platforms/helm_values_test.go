@@ -145,6 +145,9 @@ func TestHelmValues(t *testing.T) {
 				if len(w.pod.Volumes)+len(w.pod.Containers[0].VolumeMounts) > 0 || w.environ()["DEAD_LETTER_URL"].Value != "gs://dead" || has(objects, "v1", "PersistentVolumeClaim", "dead-letters") {
 					t.Errorf("dead-letter is %v", w.pod)
 				}
+				if !sends(t, policies(t, objects), w.labels, peer{namespace: "elsewhere"}, 443) {
+					t.Error("dead-letter may not speak to the bucket")
+				}
 			},
 		},
 		"no network policies": {

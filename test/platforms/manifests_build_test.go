@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/konfig"
@@ -22,7 +24,12 @@ import (
 // kustomized is what kubectl kustomize makes of a folder of the checkout.
 func kustomized(t *testing.T, folder string) []*unstructured.Unstructured {
 	t.Helper()
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(testkit.Root(t), folder))
+	return kustomizedIn(t, filesys.MakeFsOnDisk(), filepath.Join(testkit.Root(t), folder))
+}
+
+func kustomizedIn(t *testing.T, files filesys.FileSystem, folder string) []*unstructured.Unstructured {
+	t.Helper()
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, folder)
 	if err != nil {
 		t.Fatalf("kustomize %s: %v", folder, err)
 	}
@@ -170,6 +177,82 @@ func TestKustomizationsBuild(t *testing.T) {
 		if !used[c] {
 			t.Errorf("no overlay has the component %s", filepath.Base(c))
 		}
+	}
+}
+
+// checkout is a copy of what kustomizations read, in memory: nothing is written beside the real ones.
+func checkout(t *testing.T) filesys.FileSystem {
+	t.Helper()
+	files, root := filesys.MakeFsInMemory(), os.DirFS(testkit.Root(t))
+	for _, folder := range []string{"config", "triggers", "deploy/knative", "deploy/release", "functions"} {
+		err := fs.WalkDir(root, folder, func(file string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || strings.HasSuffix(file, ".go") {
+				return err
+			}
+			content, err := fs.ReadFile(root, file)
+			if err != nil {
+				return err
+			}
+			return files.WriteFile("/"+file, content)
+		})
+		if err != nil {
+			t.Fatalf("copy %s: %v", folder, err)
+		}
+	}
+	return files
+}
+
+// The overlay of one's own in docs/knative.md is one, and does what is said of it: functions are left out with all that is
+// theirs, the others act, but for one; and the other way round.
+func TestOverlayOfTheDocumentation(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join(testkit.Root(t), "docs", "knative.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(doc), "    # deploy/knative/overlays/mine/kustomization.yaml\n")
+	example, _, ended := strings.Cut(after, "\n\n")
+	if !found || !ended {
+		t.Fatal("docs/knative.md has no example of an overlay")
+	}
+	example = strings.ReplaceAll("\n"+example, "\n    ", "\n")
+	alone := strings.NewReplacer("\n  - ../../components/enforce", "", `value: "true"`, `value: "false"`).Replace(example)
+	for name, c := range map[string]struct{ overlay, taint, others string }{
+		"all act but for one": {example, "true", "false"},
+		"one acts alone":      {alone, "false", "true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := checkout(t)
+			if err := files.WriteFile("/deploy/knative/overlays/mine/kustomization.yaml", []byte(c.overlay)); err != nil {
+				t.Fatal(err)
+			}
+			all := kustomized(t, "deploy/knative/overlays/broker-kafka")
+			for _, w := range workloads(t, all) {
+				dry := c.others
+				if w.GetName() == "taint" {
+					dry = c.taint
+				}
+				containers, _, _ := unstructured.NestedSlice(w.Object, "spec", "template", "spec", "containers")
+				first, _ := containers[0].(map[string]any)
+				for _, e := range first["env"].([]any) {
+					if variable, _ := e.(map[string]any); variable["name"] == "DRY_RUN" {
+						variable["value"] = dry
+					}
+				}
+				if err := unstructured.SetNestedSlice(w.Object, containers, "spec", "template", "spec", "containers"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var want []*unstructured.Unstructured
+			for _, o := range all {
+				if !slices.Contains([]string{"slack", "lambda"}, o.GetLabels()["app.kubernetes.io/name"]) {
+					want = append(want, o)
+				}
+			}
+			got := kustomizedIn(t, files, "/deploy/knative/overlays/mine")
+			if diff := cmp.Diff(substances(t, want), substances(t, got)); diff != "" {
+				t.Errorf("objects (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -211,10 +211,11 @@ func sends(t *testing.T, all []networkingv1.NetworkPolicy, from map[string]strin
 // Whatever is not meant to be reached is not: each pod by those that have to, and by no other.
 func TestNetworkPolicies(t *testing.T) {
 	dispatcher := map[string]string{"eventing.knative.dev/broker": "intake", "eventing.knative.dev/brokerRole": "dispatcher"}
+	last := map[string]string{"eventing.knative.dev/broker": "intake", "eventing.knative.dev/brokerRole": "dispatcher-dlq"}
 	ingress := map[string]string{"eventing.knative.dev/broker": "intake", "eventing.knative.dev/brokerRole": "ingress"}
 	from := map[string]peer{
 		"the activator": {"knative-serving", nil}, "a gateway": {"kourier-system", nil}, "the Broker": {"knative-eventing", nil}, "Falcosidekick": {"falco", nil},
-		"RabbitMQ's dispatcher": {"riposte", dispatcher}, "RabbitMQ's ingress": {"riposte", ingress},
+		"RabbitMQ's dispatcher": {"riposte", dispatcher}, "RabbitMQ's ingress": {"riposte", ingress}, "RabbitMQ's dispatcher of dead letters": {"riposte", last},
 		"the router": {"riposte", map[string]string{"serving.knative.dev/service": "router"}}, "the intake's router": {"riposte", map[string]string{"app.kubernetes.io/name": "router"}},
 		"a function": {"riposte", map[string]string{"serving.knative.dev/service": "slack", "app.kubernetes.io/name": "slack"}},
 		"a workload": {"shop", map[string]string{"serving.knative.dev/service": "router", "eventing.knative.dev/brokerRole": "dispatcher"}},
@@ -233,7 +234,7 @@ func TestNetworkPolicies(t *testing.T) {
 				want := slices.Clone(serving)
 				switch {
 				case w.GetName() == "dead-letter" && rabbit:
-					want = []string{"RabbitMQ's dispatcher", "the Broker", "the intake's router", "the router"}
+					want = []string{"RabbitMQ's dispatcher", "RabbitMQ's dispatcher of dead letters", "the Broker", "the intake's router", "the router"}
 				case w.GetName() == "dead-letter":
 					want = []string{"the Broker", "the router"}
 				case w.GetName() == "router":
