@@ -96,6 +96,8 @@ func (c *charting) open(o object, v variant) (object, error) {
 	case kind == "ServiceAccount" && owner(o) != "":
 		metadata[c.items("{{- with $f.serviceAccount.annotations }}\nannotations: {{- toYaml . | nindent 4 }}\n{{- end }}")] = nil
 	case kind == "PersistentVolumeClaim":
+		// Dead letters are nowhere else. Neither helm uninstall nor a change to a bucket takes them.
+		metadata["annotations"] = object{"helm.sh/resource-policy": "keep"}
 		spec, _ := opened["spec"].(object)
 		resources, _ := spec["resources"].(object)
 		resources["requests"] = object{"storage": c.value(".Values.deadLetter.storage.size | quote")}

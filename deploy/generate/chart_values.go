@@ -103,7 +103,7 @@ func (c *charting) values() []chartValue {
 			{name: "schedule", help: "When it looks for what has been contained long enough, as cron has it.", usual: "* * * * *", schema: matching(`^(\S+ +){4}\S+$`)},
 		}},
 		{name: "deadLetter", help: "Where events are kept that no attempt delivered.", values: []chartValue{
-			{name: "url", help: "A bucket instead of the volume: s3://, gs:// or azblob://.", usual: "", schema: matching(`^((s3|gs|azblob)://.+)?$`)},
+			{name: "url", help: "A bucket instead of the volume: s3://BUCKET/PREFIX?region=REGION.", usual: "", schema: matching(`^(s3://.+)?$`)},
 			{name: "storage", help: "The volume, if there is no url.", values: []chartValue{
 				{name: "size", help: "Its size.", usual: c.brokerConfig("PersistentVolumeClaim", "spec", "resources", "requests", "storage"), schema: matching(`^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$`)},
 				{name: "class", help: "Its StorageClass. Empty means the cluster's default.", usual: "", schema: matching(`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$`)},

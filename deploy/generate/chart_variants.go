@@ -33,7 +33,7 @@ func variants() []variant {
 		// Somebody else's Broker: the triggers alone.
 		{broker: "none", overlay: "none"},
 		{broker: "in-memory", overlay: "oidc", oidc: true},
-		{broker: "in-memory", overlay: "dry-run", url: true},
+		{broker: "in-memory", overlay: "bucket", url: true},
 	}
 }
 
@@ -50,6 +50,24 @@ func (v variant) extra() string {
 
 const noBroker = `resources: [../../base]
 components: [../../components/triggers]
+`
+
+// toBucket lets the Deployment dead-letter, which writes to its volume else, speak to a bucket.
+const toBucket = `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: riposte-dead-letter-to-bucket
+  namespace: riposte
+  labels:
+    app.kubernetes.io/name: dead-letter
+    app.kubernetes.io/part-of: riposte
+spec:
+  podSelector:
+    matchLabels: {app.kubernetes.io/name: dead-letter}
+  policyTypes: [Egress]
+  egress:
+    - ports:
+        - {protocol: TCP, port: 443}
 `
 
 // buildVariants runs kustomize over the folders as they will be when everything is generated.
@@ -81,8 +99,12 @@ func buildVariants(in Input) ([]variant, error) {
 			}
 		}
 	}
-	if err := files.WriteFile("/deploy/knative/overlays/none/kustomization.yaml", []byte(noBroker)); err != nil {
-		return nil, err
+	for name, content := range map[string]string{
+		"none/kustomization.yaml": noBroker, "bucket/kustomization.yaml": "resources: [../dry-run, policy.yaml]\n", "bucket/policy.yaml": toBucket,
+	} {
+		if err := files.WriteFile("/deploy/knative/overlays/"+name, []byte(content)); err != nil {
+			return nil, err
+		}
 	}
 	all := variants()
 	for i, v := range all {

@@ -38,6 +38,7 @@ const (
 	byTopic   = "ByTopic"
 	byBus     = "ByEventBus"
 	byURL     = "ByUrl"
+	byNobody  = "ByNobody"
 	inVPC     = "InVpc"
 	reserves  = "Reserves"
 	traces    = "Traces"
@@ -58,6 +59,17 @@ func equals(param, value string) object { return object{"Fn::Equals": []any{ref(
 func not(condition object) object       { return object{"Fn::Not": []any{condition}} }
 func condition(name string) object      { return object{"Condition": name} }
 func both(a, b string) object           { return object{"Fn::And": []any{condition(a), condition(b)}} }
+
+// topicARN is the topic that alerts come from.
+func topicARN() any { return when(makeTopic, ref(topic), ref(paramTopic)) }
+
+// sendsTo is the right of a service to put into a queue what comes from one place.
+func sendsTo(queue, service, operator string, from any) object {
+	return object{
+		"Effect": "Allow", "Principal": object{"Service": service}, "Action": []string{"sqs:SendMessage"},
+		"Resource": arn(queue), "Condition": object{operator: object{"aws:SourceArn": from}},
+	}
+}
 
 // stackTemplate is the template, as it grows.
 type stackTemplate struct {
@@ -145,7 +157,7 @@ func newTemplate() *stackTemplate {
 		paramTracing: object{"Type": "String", "AllowedValues": []string{"Active", "PassThrough"}, "Default": "Active", "Description": "Whether AWS X-Ray records invocations."},
 	}
 	t.conditions = object{
-		byQueue: equals(paramAlerts, "sqs"), byTopic: equals(paramAlerts, "sns"),
+		byQueue: equals(paramAlerts, "sqs"), byTopic: equals(paramAlerts, "sns"), byNobody: equals(paramAlerts, "none"),
 		byBus: not(equals(paramBus, "")), byURL: equals(paramURLs, "true"), reserves: not(equals(paramReserved, "0")), traces: equals(paramTracing, "Active"),
 		inVPC:     not(object{"Fn::Equals": []any{object{"Fn::Join": []any{"", ref(paramSubnets)}}, ""}}),
 		makeTopic: object{"Fn::And": []any{equals(paramTopic, ""), not(equals(paramAlerts, "none"))}},
@@ -163,13 +175,14 @@ func newTemplate() *stackTemplate {
 		deadLetters: object{"Type": "AWS::SQS::Queue", "Properties": object{"MessageRetentionPeriod": 14 * 24 * 3600, "SqsManagedSseEnabled": true}},
 		topic:       object{"Type": "AWS::SNS::Topic", "Condition": makeTopic},
 	}
-	// SNS and EventBridge put there what they could not hand on.
+	// EventBridge and SNS put there what they could not hand on: rules of this account, and the topic, which may be another's.
+	// https://docs.aws.amazon.com/sns/latest/dg/sns-configure-dead-letter-queue.html
 	t.resources[deadLetters+"Policy"] = object{"Type": "AWS::SQS::QueuePolicy", "Properties": object{
 		"Queues": []object{ref(deadLetters)},
-		"PolicyDocument": policy(object{
-			"Effect": "Allow", "Principal": object{"Service": []string{"events.amazonaws.com", "sns.amazonaws.com"}}, "Action": []string{"sqs:SendMessage"},
-			"Resource": arn(deadLetters), "Condition": object{"StringEquals": object{"aws:SourceAccount": ref("AWS::AccountId")}},
-		}),
+		"PolicyDocument": object{"Version": "2012-10-17", "Statement": []any{
+			sendsTo(deadLetters, "events.amazonaws.com", "ArnLike", sub("arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/*")),
+			when(byNobody, noValue(), sendsTo(deadLetters, "sns.amazonaws.com", "ArnEquals", topicARN())),
+		}},
 	}}
 	t.outputs["DeadLettersUrl"] = object{"Description": "What no attempt delivered.", "Value": ref(deadLetters)}
 	t.outputs["TopicArn"] = object{"Description": "Falcosidekick's aws.sns.topicarn.", "Condition": makeTopic, "Value": ref(topic)}

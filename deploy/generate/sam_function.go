@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 const (
@@ -11,6 +12,14 @@ const (
 	queueAttempts = 5
 	// visibility is when a queue tries again. Five times are over before an alert of MAX_ALERT_AGE=10m is too old.
 	visibility = 90
+	// retention is how long an alert waits in a queue, in seconds. It is far longer than an alert is young enough: what is over
+	// it goes without a word, and the function says what is too old. It counts for the dead letters too, which are kept longer.
+	retention = 4 * 24 * 3600
+	// shortestWait and longestWait are what Lambda takes for the age of an event that waits for an attempt.
+	// https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionEventInvokeConfig.html
+	shortestWait, longestWait = time.Minute, 6 * time.Hour
+	// longestRun is what Lambda takes for the time of one.
+	longestRun = 15 * time.Minute
 )
 
 // add adds a function and what belongs to it. All of it is there if the function's parameter is true.
@@ -34,7 +43,7 @@ func (t *stackTemplate) add(l lambdaFunction) error {
 	})
 	t.resources[l.id+"Invoked"] = l.resource("AWS::Lambda::EventInvokeConfig", object{
 		"FunctionName": ref(l.function()), "Qualifier": "$LATEST",
-		"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": int(l.oldest.Seconds()),
+		"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": int(l.wait().Seconds()),
 		"DestinationConfig": object{
 			"OnFailure": object{"Destination": arn(deadLetters)},
 			"OnSuccess": when(byBus, object{"Destination": eventBus()}, noValue()),
@@ -56,6 +65,14 @@ func (t *stackTemplate) add(l lambdaFunction) error {
 	}
 	t.outputs[l.id+"Arn"] = object{"Description": "ARN of " + l.Name + ".", "Condition": l.present(), "Value": arn(l.function())}
 	return t.sources(l)
+}
+
+// wait is how long an event may wait for an attempt: as long as its alert is young enough.
+func (l lambdaFunction) wait() time.Duration {
+	if l.oldest == 0 {
+		return longestWait // Alerts of any age are answered.
+	}
+	return min(max(l.oldest, shortestWait), longestWait)
 }
 
 // function is the function's own resource.

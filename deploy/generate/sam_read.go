@@ -100,10 +100,11 @@ func onLambda(f source.Function, settings []source.Env) (lambdaFunction, error) 
 	return l, l.times(settings)
 }
 
-// times reads how long an answer takes, and how old an alert may be.
+// times reads how long an answer takes, how old an alert may be, and how long it waits for its evidence.
 func (l *lambdaFunction) times(settings []source.Env) error {
-	for name, into := range map[string]*time.Duration{"RESPONSE_TIMEOUT": &l.timeout, "MAX_ALERT_AGE": &l.oldest} {
-		value := map[string]string{"RESPONSE_TIMEOUT": "25s", "MAX_ALERT_AGE": "10m"}[name]
+	var evidence time.Duration
+	for name, into := range map[string]*time.Duration{"RESPONSE_TIMEOUT": &l.timeout, "MAX_ALERT_AGE": &l.oldest, "REQUIRE_EVIDENCE": &evidence} {
+		value := map[string]string{"RESPONSE_TIMEOUT": "25s", "MAX_ALERT_AGE": "10m", "REQUIRE_EVIDENCE": "0s"}[name]
 		for _, e := range slices.Concat(settings, l.Run.Envs) {
 			if e.Name == name {
 				value = e.Value
@@ -117,7 +118,12 @@ func (l *lambdaFunction) times(settings []source.Env) error {
 			return fmt.Errorf("%s is %q: want a duration", name, value)
 		}
 	}
-	l.timeout += 5 * time.Second // The function's own answer is the better one.
+	if l.timeout += 5 * time.Second; l.timeout > longestRun { // The function's own answer is the better one.
+		return fmt.Errorf("RESPONSE_TIMEOUT is %s: want %s or less", l.timeout-5*time.Second, longestRun-5*time.Second)
+	}
+	if most := (queueAttempts - 1) * visibility * time.Second; evidence > most {
+		return fmt.Errorf("REQUIRE_EVIDENCE is %s: want %s or less, because a queue tries no more after that", evidence, most)
+	}
 	return nil
 }
 

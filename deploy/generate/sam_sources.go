@@ -111,7 +111,7 @@ func (t *stackTemplate) may(l lambdaFunction, name, condition, principal string,
 
 // subscribe brings alerts from the topic, by a queue or straight.
 func (t *stackTemplate) subscribe(l lambdaFunction, filters []object) {
-	from := when(makeTopic, ref(topic), ref(paramTopic))
+	from := topicARN()
 	subscription := func(protocol, condition string, to object) {
 		properties := object{
 			"TopicArn": from, "Protocol": protocol, "Endpoint": to,
@@ -130,15 +130,12 @@ func (t *stackTemplate) subscribe(l lambdaFunction, filters []object) {
 	queued, queue := t.and(l, byQueue), l.id+"Queue"
 	subscription("sqs", queued, arn(queue))
 	t.resources[queue] = object{"Type": "AWS::SQS::Queue", "Condition": queued, "Properties": object{
-		"VisibilityTimeout": max(visibility, int(l.timeout.Seconds())), "MessageRetentionPeriod": 3600, "SqsManagedSseEnabled": true,
+		"VisibilityTimeout": max(visibility, int(l.timeout.Seconds())), "MessageRetentionPeriod": retention, "SqsManagedSseEnabled": true,
 		"RedrivePolicy": object{"deadLetterTargetArn": arn(deadLetters), "maxReceiveCount": queueAttempts},
 	}}
 	t.resources[queue+"Policy"] = object{"Type": "AWS::SQS::QueuePolicy", "Condition": queued, "Properties": object{
-		"Queues": []object{ref(queue)},
-		"PolicyDocument": policy(object{
-			"Effect": "Allow", "Principal": object{"Service": "sns.amazonaws.com"}, "Action": []string{"sqs:SendMessage"},
-			"Resource": arn(queue), "Condition": object{"ArnEquals": object{"aws:SourceArn": from}},
-		}),
+		"Queues":         []object{ref(queue)},
+		"PolicyDocument": policy(sendsTo(queue, "sns.amazonaws.com", "ArnEquals", from)),
 	}}
 	t.resources[queue+"Source"] = object{"Type": "AWS::Lambda::EventSourceMapping", "Condition": queued, "Properties": object{
 		"EventSourceArn": arn(queue), "FunctionName": ref(l.function()),

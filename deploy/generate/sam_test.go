@@ -198,7 +198,7 @@ func TestRolesMayWhatTheirFunctionDoes(t *testing.T) {
 	want := map[string][]string{
 		"DeletePod": slices.Concat(cluster, queue), "Isolate": slices.Concat(cluster, queue), "Label": slices.Concat(cluster, queue),
 		"Taint": slices.Concat(cluster, queue), "Release": cluster,
-		"CollectEvidence": slices.Concat(cluster, queue, []string{"s3:AbortMultipartUpload", "s3:PutObject"}),
+		"CollectEvidence": slices.Concat(cluster, queue, []string{"kms:Decrypt", "kms:GenerateDataKey", "s3:AbortMultipartUpload", "s3:PutObject"}),
 		"Lambda":          slices.Concat(queue, []string{"lambda:InvokeFunction"}), "Slack": queue,
 	}
 	roles := map[string]bool{}
@@ -320,6 +320,54 @@ func TestAlertFilters(t *testing.T) {
 	}
 }
 
+// Lambda takes one minute to six hours.
+func TestEventsWaitAsLongAsAlertsAreYoung(t *testing.T) {
+	for age, want := range map[string]float64{"10m": 600, "10s": 60, "0": 6 * 3600, "24h": 6 * 3600} {
+		t.Run(age, func(t *testing.T) {
+			s := made(t, Input{Settings: settings(), Functions: []source.Function{sample(t, onAWS(`environment: {TOKEN: null, MAX_ALERT_AGE: "`+age+`"}`))}})
+			if got := s.Resources["ActInvoked"].Properties["MaximumEventAgeInSeconds"]; got != want {
+				t.Errorf("an event waits for %v s, want %v", got, want)
+			}
+		})
+	}
+}
+
+// A queue takes messages of the topic, the dead letters of the topic and of rules, and of nobody else; and an alert does not
+// end in a queue unseen.
+func TestQueuesTakeFromTheirSourcesOnly(t *testing.T) {
+	s := shipped(t)
+	for name, r := range s.Resources {
+		if r.Type == "AWS::SQS::Queue" {
+			if kept, _ := r.Properties["MessageRetentionPeriod"].(float64); kept < 4*24*3600 || name != deadLetters && kept >= 14*24*3600 {
+				t.Errorf("%s keeps messages for %v s: want days, and less than the dead letters", name, kept)
+			}
+			if _, has := s.Resources[name+"Policy"]; !has {
+				t.Errorf("%s has no policy", name)
+			}
+		}
+		if r.Type != "AWS::SQS::QueuePolicy" {
+			continue
+		}
+		want := map[string]string{"sns.amazonaws.com": "ArnEquals"}
+		if name == deadLetters+"Policy" {
+			want["events.amazonaws.com"] = "ArnLike"
+		}
+		got := map[string]string{}
+		each(r.Properties, func(m map[string]any) {
+			from, _ := m["Principal"].(map[string]any)
+			only, _ := m["Condition"].(map[string]any)
+			for operator, of := range only {
+				if m["Effect"] != nil && of.(map[string]any)["aws:SourceArn"] != nil {
+					got[fmt.Sprint(from["Service"])] = operator
+				}
+			}
+		})
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 func onAWS(text string) func(*source.Function) {
 	return func(f *source.Function) { f.Lambda = []byte(text) }
 }
@@ -335,6 +383,8 @@ func TestLambdaManifestIsRefused(t *testing.T) {
 		"a secret that nobody reads": {nil, "TOKEN"},
 		"a variable of Lambda's":     {[]func(*source.Function){onAWS("environment: {TOKEN: null, AWS_REGION: x}")}, "AWS_REGION"},
 		"a time that is none":        {[]func(*source.Function){onAWS("environment: {TOKEN: null, RESPONSE_TIMEOUT: soon}")}, "RESPONSE_TIMEOUT"},
+		"a run that is too long":     {[]func(*source.Function){onAWS("environment: {TOKEN: null, RESPONSE_TIMEOUT: 15m}")}, "RESPONSE_TIMEOUT"},
+		"a wait beyond the last try": {[]func(*source.Function){onAWS("environment: {TOKEN: null, REQUIRE_EVIDENCE: 7m}")}, "REQUIRE_EVIDENCE"},
 		"a parameter twice":          {[]func(*source.Function){onAWS("environment: {TOKEN: null}\nparameters: {DryRun: {}}")}, "DryRun"},
 		"a volume": {[]func(*source.Function){onAWS("environment: {TOKEN: null}"), func(f *source.Function) {
 			f.Run.Volumes = []source.Volume{{Path: "/data"}}

@@ -117,9 +117,14 @@ func (c *Cluster) Apply(ctx context.Context, o unstructured.Unstructured, plan b
 			return Created, nil
 		}
 		options.DryRun = []string{metav1.DryRunAll}
+		if o, err = withImages(o, *old); err != nil {
+			return "", err
+		}
 	}
 	now, err := at.Apply(ctx, o.GetName(), &o, options)
 	switch {
+	case apierrors.IsConflict(err):
+		return "", fmt.Errorf("apply %s: %w (set the field as they do, in an overlay of your own, or delete the object: it is made anew)", Name(o), err)
 	case err != nil:
 		return "", fmt.Errorf("apply %s: %w", Name(o), err)
 	case old == nil:
@@ -224,8 +229,9 @@ func waits(o unstructured.Unstructured) bool {
 
 // Wait waits until all are ready, and says which are not when the time is over.
 func (c *Cluster) Wait(ctx context.Context, objects []unstructured.Unstructured, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	// No deadline of the requests: the last of them would tell of it, and not of why the object is not ready.
+	over := time.NewTimer(patience)
+	defer over.Stop()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -243,6 +249,8 @@ func (c *Cluster) Wait(ctx context.Context, objects []unstructured.Unstructured,
 		}
 		select {
 		case <-ctx.Done():
+			return fmt.Errorf("wait until all is ready: %w", ctx.Err())
+		case <-over.C:
 			return fmt.Errorf("not ready after %s:\n%w", patience, errors.Join(problems...))
 		case <-tick.C:
 		}

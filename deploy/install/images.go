@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ func (o Options) images(objects []unstructured.Unstructured) []step {
 	for i, reference := range all {
 		names[i] = filepath.Base(filepath.Dir(reference))
 	}
-	return []step{{"build the images of " + strings.Join(names, ", ") + " and push them to " + o.Registry, func(ctx context.Context) error {
+	return []step{{"build the images of " + strings.Join(names, ", ") + " and push them to " + cmp.Or(o.Registry, "REGISTRY"), func(ctx context.Context) error {
 		digests, err := o.resolve(ctx, all)
 		if err != nil {
 			return err
@@ -64,6 +65,9 @@ func (o Options) resolve(ctx context.Context, references []string) (map[string]s
 	args := []string{"-registry", o.Registry}
 	if o.Version != "" {
 		args = append(args, "-version", o.Version)
+	}
+	if o.Revision != "" {
+		args = append(args, "-revision", o.Revision)
 	}
 	if o.Arch != "" {
 		args = append(args, "-platforms", o.Arch)
@@ -105,4 +109,17 @@ func replace(object unstructured.Unstructured, digests map[string]string) error 
 		}
 	}
 	return unstructured.SetNestedSlice(object.Object, all, "spec", "template", "spec", "containers")
+}
+
+// withImages is the object with the images that it has already, in the place of those that are yet to be built.
+func withImages(object, old unstructured.Unstructured) (unstructured.Unstructured, error) {
+	object = *object.DeepCopy()
+	has := map[string]string{}
+	now := containers(old)
+	for i, c := range containers(object) {
+		if image := fmt.Sprint(c["image"]); strings.HasPrefix(image, builtByKo) && i < len(now) {
+			has[image] = fmt.Sprint(now[i]["image"])
+		}
+	}
+	return object, replace(object, has)
 }

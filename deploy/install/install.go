@@ -39,6 +39,8 @@ type Options struct {
 	Parameters []string
 	// Version is what the functions say they are.
 	Version string
+	// Revision is the commit they are built from, for a label of their images.
+	Revision string
 	// Arch is ARCH, what images are built for on Knative: linux/amd64,linux/arm64.
 	Arch string
 	// DryRun is DRY_RUN: true unless it is said to be false.

@@ -80,8 +80,15 @@ func TestOrder(t *testing.T) {
 		t.Errorf("the first is %s: want the Namespace", Name(objects[0]))
 	}
 	for _, pair := range [][2]string{
-		{"ServiceAccount", "Service"}, {"ClusterRole", "ClusterRoleBinding"}, {"Role", "RoleBinding"}, {"RoleBinding", "Service"},
-		{"NetworkPolicy", "Service"}, {"ConfigMap", "Service"}, {"PersistentVolumeClaim", "Deployment"}, {"Service", "Trigger"}, {"Broker", "Trigger"},
+		{"ServiceAccount", "Service"},
+		{"ClusterRole", "ClusterRoleBinding"},
+		{"Role", "RoleBinding"},
+		{"RoleBinding", "Service"},
+		{"NetworkPolicy", "Service"},
+		{"ConfigMap", "Service"},
+		{"PersistentVolumeClaim", "Deployment"},
+		{"Service", "Trigger"},
+		{"Broker", "Trigger"},
 		{"Trigger", "PingSource"},
 	} {
 		if _, ok := first[pair[1]]; !ok || last[pair[0]] > first[pair[1]] {
@@ -106,6 +113,8 @@ func TestBadOptions(t *testing.T) {
 		"an overlay and no dry run":   {func(o *Options) { o.Overlay, o.DryRun = "deploy/knative/overlays/dry-run", false }, `DRY_RUN is false`},
 		"an overlay elsewhere":        {func(o *Options) { o.Overlay, o.Platform = "deploy/knative/overlays/dry-run", "openfaas" }, `OVERLAY is`},
 		"a wait that is less than no": {func(o *Options) { o.Wait = -1 }, `WAIT is`},
+		"two words about dry run":     {func(o *Options) { o.Platform, o.Parameters = "lambda", []string{"DryRun=false"} }, `want DRY_RUN`},
+		"two words about a function":  {func(o *Options) { o.Platform, o.Parameters = "lambda", []string{"DeletePod=false"} }, `want FUNCTION`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := good

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -20,17 +20,14 @@ func (o Options) knative(ctx context.Context, p *plan) error {
 	if err != nil {
 		return err
 	}
-	cluster, err := Connect()
-	if err != nil {
-		p.miss("a cluster: %s", oneLine(err))
-		cluster = nil
-	}
 	if o.Undeploy {
-		return o.remove(ctx, p, cluster, Own(all, o.Functions))
+		own := Own(all, o.Functions)
+		o.remove(ctx, p, o.cluster(ctx, p, own), own)
+		return nil
 	}
 	objects := Of(all, o.Functions)
+	cluster := o.cluster(ctx, p, objects)
 	if cluster != nil {
-		p.kinds(cluster, objects)
 		p.secrets(ctx, cluster, objects)
 	}
 	if o.Registry == "" {
@@ -48,11 +45,16 @@ func (o Options) knative(ctx context.Context, p *plan) error {
 func (o Options) apply(ctx context.Context, p *plan, cluster *Cluster, objects []unstructured.Unstructured) {
 	for i := range objects {
 		says := "apply " + Name(objects[i])
-		if o.Plan && cluster != nil {
-			if what, err := cluster.Apply(ctx, objects[i], true); err == nil {
-				says = fmt.Sprintf("apply %s (%s)", Name(objects[i]), would(what))
-			} else {
-				says = fmt.Sprintf("apply %s, which fails now: %s", Name(objects[i]), oneLine(err))
+		if cluster != nil {
+			what, err := cluster.Apply(ctx, objects[i], true)
+			switch {
+			case apierrors.IsConflict(err) || apierrors.IsForbidden(err):
+				p.miss("leave to %s", oneLine(err))
+			case !o.Plan: // What else fails now may not when what comes before it is there.
+			case err != nil:
+				says += ", which fails now: " + oneLine(err)
+			default:
+				says += " (" + would(what, len(references(objects[i:i+1])) > 0) + ")"
 			}
 		}
 		p.steps = append(p.steps, step{says, func(ctx context.Context) error {
@@ -70,13 +72,17 @@ func (o Options) apply(ctx context.Context, p *plan, cluster *Cluster, objects [
 	}
 }
 
-func would(what string) string {
+// would says what would become of an object. Which image it will have is not known before it is built.
+func would(what string, builds bool) string {
+	if what == Unchanged && builds {
+		return "unchanged, unless its image is another"
+	}
 	return map[string]string{Created: "new", Changed: "to be changed", Unchanged: Unchanged}[what]
 }
 
 // remove adds the steps that take objects away, those first that others needed last. The namespace stays: secrets and dead
 // letters in it are the user's.
-func (o Options) remove(ctx context.Context, p *plan, cluster *Cluster, objects []unstructured.Unstructured) error {
+func (o Options) remove(ctx context.Context, p *plan, cluster *Cluster, objects []unstructured.Unstructured) {
 	for _, object := range slices.Backward(objects) {
 		if kind := object.GetKind(); kind == "Namespace" || kind == "PersistentVolumeClaim" {
 			p.steps = append(p.steps, step{"keep " + Name(object), func(context.Context) error { return nil }})
@@ -96,7 +102,6 @@ func (o Options) remove(ctx context.Context, p *plan, cluster *Cluster, objects 
 			return err
 		}})
 	}
-	return nil
 }
 
 // withFunc adds the steps of func: it makes the Services, and events come by the overlay's Triggers alone.
@@ -173,69 +178,3 @@ func containers(u unstructured.Unstructured) []map[string]any {
 	}
 	return out
 }
-
-// kinds says which of the cluster's components are missing.
-func (p *plan) kinds(cluster *Cluster, objects []unstructured.Unstructured) {
-	for _, u := range objects {
-		kind := u.GroupVersionKind()
-		served, err := cluster.serves(kind)
-		if err != nil {
-			p.miss("an answer of %s: %s", cluster.Host, oneLine(err))
-			return
-		}
-		if !served {
-			p.miss("the kind %s on %s: %s", kind.GroupKind(), cluster.Host, component(kind.Group))
-		}
-	}
-}
-
-// component is what serves the kinds of a group.
-func component(group string) string {
-	switch {
-	case group == "serving.knative.dev":
-		return "install Knative Serving, https://knative.dev/docs/install/yaml-install/serving/"
-	case group == "eventing.knative.dev", group == "sources.knative.dev", group == "messaging.knative.dev":
-		return "install Knative Eventing, https://knative.dev/docs/install/yaml-install/eventing/"
-	case strings.HasSuffix(group, "rabbitmq.com"):
-		return "install RabbitMQ's cluster operator, https://www.rabbitmq.com/kubernetes/operator/install-operator"
-	}
-	return "install what serves " + group + ", see docs/brokers.md"
-}
-
-// secrets says which Secrets, and keys of them, the functions read and nobody has made.
-func (p *plan) secrets(ctx context.Context, cluster *Cluster, objects []unstructured.Unstructured) {
-	for _, u := range objects {
-		for _, c := range containers(u) {
-			env, _, _ := unstructured.NestedSlice(c, "env")
-			for _, entry := range env {
-				e, _ := entry.(map[string]any)
-				ref, found, _ := unstructured.NestedMap(e, "valueFrom", "secretKeyRef")
-				if !found || ref["optional"] == true {
-					continue
-				}
-				p.secret(ctx, cluster, u.GetNamespace(), fmt.Sprint(ref["name"]), fmt.Sprint(ref["key"]))
-			}
-		}
-	}
-}
-
-func (p *plan) secret(ctx context.Context, cluster *Cluster, namespace, name, key string) {
-	var want unstructured.Unstructured
-	want.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "Secret"})
-	want.SetNamespace(namespace)
-	want.SetName(name)
-	found, err := cluster.get(ctx, want)
-	if err != nil {
-		p.miss("a look at the Secret %s/%s: %s", namespace, name, oneLine(err))
-		return
-	}
-	if found != nil {
-		if _, ok, _ := unstructured.NestedString(found.Object, "data", key); ok {
-			return
-		}
-	}
-	p.miss("the key %s of the Secret %s (or leave out, by FUNCTION, the function that reads it): kubectl create namespace %s; kubectl create secret generic %s -n %s --from-literal=%s=...",
-		key, name, namespace, name, namespace, key)
-}
-
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

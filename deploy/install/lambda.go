@@ -59,16 +59,15 @@ func (o Options) lambda(ctx context.Context, p *plan) error {
 	rights = Own(rights, o.Functions)
 	var cluster *Cluster
 	if len(rights) > 0 {
-		if cluster, err = Connect(); err != nil {
-			p.miss("a cluster: %s", oneLine(err))
-		}
+		cluster = o.cluster(ctx, p, rights)
 	}
 	for _, f := range there {
 		given = append(given, generate.LambdaParameter(f.Name)+fmt.Sprintf("=%t", !o.Undeploy))
 	}
 	if o.Undeploy && len(o.Functions) == 0 {
 		p.steps = append(p.steps, o.command(nil, "sam", "delete", "--stack-name", stackName, "--no-prompts"))
-		return o.remove(ctx, p, cluster, rights)
+		o.remove(ctx, p, cluster, rights)
+		return nil
 	}
 	// SAM packs the zips of all functions, also of those that are not deployed.
 	p.steps = append(p.steps, step{"build the zips of all functions into dist/lambda", o.zips})
@@ -86,7 +85,7 @@ func (o Options) lambda(ctx context.Context, p *plan) error {
 		"--resolve-s3", "--no-fail-on-empty-changeset", "--parameter-overrides",
 	}, given)...))
 	if o.Undeploy {
-		return o.remove(ctx, p, cluster, rights)
+		o.remove(ctx, p, cluster, rights)
 	}
 	return nil
 }
@@ -118,10 +117,21 @@ func (o Options) parameters() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	functions, err := source.Functions(o.Root)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range o.Parameters {
 		name, _, found := strings.Cut(p, "=")
 		if _, ok := t.Parameters[name]; !found || !ok {
 			return nil, fmt.Errorf("PARAMETERS has %q: want Name=value, of a parameter in deploy/lambda/template.yaml", p)
+		}
+		// Of two values the last would win, unseen.
+		if name == "DryRun" {
+			return nil, fmt.Errorf("PARAMETERS has %q: want DRY_RUN to say it", p)
+		}
+		if slices.ContainsFunc(functions, func(f source.Function) bool { return generate.LambdaParameter(f.Name) == name }) {
+			return nil, fmt.Errorf("PARAMETERS has %q: want FUNCTION to say it", p)
 		}
 	}
 	return slices.Clone(o.Parameters), nil

@@ -43,7 +43,7 @@ func Build(folder string) ([]unstructured.Unstructured, error) {
 // sends them.
 func rank(o unstructured.Unstructured) int {
 	order := []string{
-		"Namespace", "ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "NetworkPolicy", "ConfigMap",
+		"Namespace", "ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "NetworkPolicy", "ConfigMap", "Secret",
 		"PersistentVolumeClaim", "Deployment", "Service", "PodDisruptionBudget", "Broker", "EventPolicy", "Trigger", "PingSource",
 	}
 	if i := slices.Index(order, o.GetKind()); i >= 0 {

@@ -107,12 +107,30 @@ func (c *eksCluster) RoundTrip(r *http.Request) (*http.Response, error) {
 	sent.URL.Scheme, sent.URL.Host, sent.Host = "https", host, ""
 	sent.Header.Set("Authorization", "Bearer "+token.text)
 	resp, err := transport.RoundTrip(sent)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized {
-		return resp, err
+	if err != nil {
+		c.forget(host)
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusUnauthorized {
+		token.taken.Store(true)
+		return resp, nil
 	}
 	outbound.Drain(resp.Body)
 	_ = resp.Body.Close()
 	return nil, c.refused(ctx, token)
+}
+
+// forget has the cluster described again: one that was made anew under the same name has another endpoint and another
+// authority, and a process may outlive the old one.
+func (c *eksCluster) forget(host string) {
+	select {
+	case c.turn <- struct{}{}:
+		if c.host == host {
+			c.transport = nil
+		}
+		c.unlock()
+	default: // Somebody else is at it; if that does not help, the next request comes here again.
+	}
 }
 
 // refused is the error for a token that the cluster does not take. One that it took before may be taken again when it is
@@ -124,7 +142,7 @@ func (c *eksCluster) refused(ctx context.Context, token bearer) error {
 		}
 		c.unlock()
 	}
-	if time.Since(token.made) > time.Minute {
+	if token.taken.Load() {
 		return response.TransientError(c.about(errors.New("the token was refused: a new one is made for the next attempt")), 0)
 	}
 	return response.PermanentError(c.about(errors.New("the function's role was refused: want an access entry for it, whose group has the function's ClusterRole")))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,11 +17,14 @@ import (
 	"sigs.k8s.io/aws-iam-authenticator/pkg/token"
 )
 
-// bearer is a token and its time. None of these has a monotonic clock reading: that clock stands still while AWS Lambda has
-// the function frozen, and the token would outlive itself.
+// bearer is a token.
 type bearer struct {
-	text          string
-	made, expires time.Time
+	text string
+	// expires has no monotonic clock reading: that clock stands still while AWS Lambda has the function frozen, and the token
+	// would outlive itself.
+	expires time.Time
+	// taken says that the cluster has taken it.
+	taken *atomic.Bool
 }
 
 // access is what a request needs, asked for where it is not known or the token is over. One asks at a time.
@@ -85,12 +89,11 @@ func (c *eksCluster) sign(ctx context.Context) error {
 	if err != nil {
 		return c.failed("make a token for", err)
 	}
-	made := time.Now().Round(0)
 	signed, err := generator.GetWithSTS(c.name, client)
 	if err != nil {
 		return c.failed("make a token for", err)
 	}
-	c.token = bearer{text: signed.Token, made: made, expires: signed.Expiration.Round(0)}
+	c.token = bearer{text: signed.Token, expires: signed.Expiration.Round(0), taken: new(atomic.Bool)}
 	if credentials.CanExpire && credentials.Expires.Before(c.token.expires) {
 		c.token.expires = credentials.Expires.Round(0)
 	}

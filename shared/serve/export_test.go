@@ -33,3 +33,8 @@ func Repeats(s store.Store, a response.Activity) response.Repeats {
 
 // Scope tells deployments of a spec apart.
 func (s Spec) Scope(environ map[string]string) string { return scope(environ, s.alone()) }
+
+// Keeps is where claims are kept with these settings.
+func Keeps(claims, kubeconfig, cluster string, environ map[string]string) string {
+	return keeping{Claims: claims, Kubeconfig: kubeconfig, Cluster: cluster}.where(environ)
+}

@@ -42,6 +42,33 @@ func TestAFloodOfClaimsIsNotWrittenDown(t *testing.T) {
 	}
 }
 
+func TestWhereClaimsAreKept(t *testing.T) {
+	t.Parallel()
+	onLambda, inPod := map[string]string{"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}, map[string]string{"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+	const cluster = "eks:test"
+	for name, test := range map[string]struct {
+		claims, kubeconfig, cluster string
+		environ                     map[string]string
+		want                        string
+	}{
+		"on AWS Lambda":                   {"auto", "", "", onLambda, "dynamodb"},
+		"on AWS Lambda, for a cluster":    {"auto", "", cluster, onLambda, "dynamodb"},
+		"elsewhere, for a cluster of EKS": {"auto", "", cluster, nil, "lease"},
+		"with a kubeconfig":               {"auto", "/kubeconfig", "", nil, "lease"},
+		"in a pod":                        {"auto", "", "", inPod, "lease"},
+		"without a cluster":               {"auto", "", "", nil, "memory"},
+		"as it says, on AWS Lambda":       {"lease", "", cluster, onLambda, "lease"},
+		"as it says, in a pod":            {"none", "", "", inPod, "none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := serve.Keeps(test.claims, test.kubeconfig, test.cluster, test.environ); got != test.want {
+				t.Errorf("claims are kept in %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
 func TestDeploymentsAreToldApart(t *testing.T) {
 	t.Parallel()
 	spec := serve.Define(serve.Info{Name: "label"}, func(struct {

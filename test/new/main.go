@@ -73,7 +73,8 @@ func create(root, name string, out io.Writer) error {
   1. put your response into %[1]s/%[2]s.go, and its test beside it
   2. grant what it needs, and no more, in %[1]s/rbac.yaml
   3. say which rules it answers in triggers/%[3]s.yaml, with samples in triggers/samples/%[3]s.yaml and a row in triggers/README.md
-  4. make tidy generate check test: generate writes service.yaml, kustomization.yaml, stack.yml and what else follows from the folder
+  4. say how to see on each platform that it works in test/platforms/job_test.go, and what its role on AWS may do in deploy/generate/sam_test.go
+  5. make tidy generate check test platforms: generate writes service.yaml, kustomization.yaml, stack.yml and what else follows from the folder
 `, folder, logic, name)
 	return err
 }

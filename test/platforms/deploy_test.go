@@ -189,6 +189,21 @@ func TestDeployOnKnative(t *testing.T) {
 	})
 }
 
+// Who may not do it is told so before anything is done, of every object.
+func TestDeployWithoutRights(t *testing.T) {
+	withKnative(t)
+	t.Setenv("KUBECONFIG", testkit.Cluster(t).ServiceAccountKubeconfig(t, "label"))
+	said, err := installed(t.Context(), t, install.Options{Functions: []string{"label"}, Registry: "registry.example", DryRun: true})
+	if err == nil || said != "" {
+		t.Fatalf("the error is %v, and this was done:\n%s", err, said)
+	}
+	for _, object := range []string{"apply Namespace riposte", "look for Service.serving.knative.dev riposte/label", "look for Trigger.eventing.knative.dev riposte/mark-suspect"} {
+		if !strings.Contains(err.Error(), "leave to "+object+": ") {
+			t.Errorf("the error does not name %s: %v", object, err)
+		}
+	}
+}
+
 // What an overlay of the user's own needs is looked for, too: namespaces, and Secrets that it does not bring.
 func TestDeployNeedsNamespaces(t *testing.T) {
 	e := testkit.Cluster(t)

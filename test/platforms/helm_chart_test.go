@@ -88,9 +88,10 @@ func substances(t *testing.T, objects []*unstructured.Unstructured) map[string]m
 			delete(labels, own)
 		}
 		o.SetLabels(labels)
-		kept := o.GetAnnotations() // Helm alone would take what is kept.
-		delete(kept, "helm.sh/resource-policy")
-		o.SetAnnotations(kept)
+		unstructured.RemoveNestedField(o.Object, "metadata", "annotations", "helm.sh/resource-policy") // Helm alone deletes what is not kept.
+		if len(o.GetAnnotations()) == 0 {
+			o.SetAnnotations(nil)
+		}
 		name := o.GetAPIVersion() + " " + called(o)
 		if all[name] != nil {
 			t.Errorf("%s is there twice", name)

@@ -125,6 +125,7 @@ func TestHelmRefuses(t *testing.T) {
 		"a scale below zero":           {[]string{"functions.slack.scale.min=-1"}, []string{"/functions/slack/scale/min"}},
 		"no dead-letter":               {[]string{"functions.dead-letter.enabled=false"}, []string{"/functions/dead-letter", "enabled"}},
 		"dead letters in a folder":     {[]string{"deadLetter.url=file:///tmp"}, []string{"/deadLetter/url", "file:///tmp"}},
+		"dead letters where none go":   {[]string{"deadLetter.url=gs://dead"}, []string{"/deadLetter/url", "gs://dead"}},
 		"a schedule that is none":      {[]string{"release.schedule=hourly"}, []string{"/release/schedule", "hourly"}},
 		"Kafka without a port":         {[]string{"broker.kafka.bootstrapServers=kafka"}, []string{"/broker/kafka/bootstrapServers", "kafka"}},
 		"OIDC on RabbitMQ":             {[]string{"broker.class=rabbitmq", "oidc.enabled=true"}, []string{"oidc.enabled", "rabbitmq"}},

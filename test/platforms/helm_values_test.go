@@ -135,14 +135,17 @@ func TestHelmValues(t *testing.T) {
 				if got := fieldAt(t, objects, kind, "dead-letters", "spec", "resources", "requests", "storage") + fieldAt(t, objects, kind, "dead-letters", "spec", "storageClassName"); got != "5Gifast" {
 					t.Errorf("size and class are %s", got)
 				}
+				if got := fieldAt(t, objects, kind, "dead-letters", "metadata", "annotations", "helm.sh/resource-policy"); got != "keep" {
+					t.Errorf("Helm's policy for the volume is %q: dead letters would go with the release", got)
+				}
 			},
 		},
 		"a bucket instead of the volume": {
-			values: []string{"deadLetter.url=gs://dead"}, changed: []string{"apps/v1 Deployment dead-letter", "v1 PersistentVolumeClaim dead-letters"},
+			values: []string{"deadLetter.url=s3://dead"}, changed: []string{"apps/v1 Deployment dead-letter", "v1 PersistentVolumeClaim dead-letters"},
 			check: func(t *testing.T, objects []*unstructured.Unstructured) {
 				t.Helper()
 				w := workloadOf(t, objects, "dead-letter")
-				if len(w.pod.Volumes)+len(w.pod.Containers[0].VolumeMounts) > 0 || w.environ()["DEAD_LETTER_URL"].Value != "gs://dead" || has(objects, "v1", "PersistentVolumeClaim", "dead-letters") {
+				if len(w.pod.Volumes)+len(w.pod.Containers[0].VolumeMounts) > 0 || w.environ()["DEAD_LETTER_URL"].Value != "s3://dead" || has(objects, "v1", "PersistentVolumeClaim", "dead-letters") {
 					t.Errorf("dead-letter is %v", w.pod)
 				}
 				if !sends(t, policies(t, objects), w.labels, peer{namespace: "elsewhere"}, 443) {

@@ -279,11 +279,15 @@ type address struct {
 	port      int32
 }
 
-// What manifests refer to is there, or is what docs/knative.md tells to make.
+// What manifests refer to is there, or is what docs/knative.md and docs/helm.md tell to make.
 func TestReferencesAreThere(t *testing.T) {
-	doc, err := os.ReadFile(filepath.Join(testkit.Root(t), "docs", "knative.md"))
-	if err != nil {
-		t.Fatal(err)
+	docs := map[string]string{}
+	for _, name := range []string{"knative.md", "helm.md"} {
+		doc, err := os.ReadFile(filepath.Join(testkit.Root(t), "docs", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs[name] = string(doc)
 	}
 	for overlay, objects := range overlays(t) {
 		t.Run(overlay, func(t *testing.T) {
@@ -314,8 +318,10 @@ func TestReferencesAreThere(t *testing.T) {
 				t.Errorf("the Secrets are not those of docs/knative.md: %s", diff)
 			}
 			for name, key := range want {
-				if !strings.Contains(string(doc), "create secret generic "+name) || !strings.Contains(string(doc), "--from-literal="+key+"=") {
-					t.Errorf("docs/knative.md does not say how the Secret %s with the key %s is made", name, key)
+				for doc, text := range docs {
+					if !strings.Contains(text, "create secret generic "+name+" -n riposte --from-literal="+key+"=") {
+						t.Errorf("docs/%s does not say how the Secret %s with the key %s is made", doc, name, key)
+					}
 				}
 			}
 			reached := 0

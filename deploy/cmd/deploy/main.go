@@ -42,7 +42,11 @@ func read(args []string, variable func(string) string) (install.Options, error) 
 	o := install.Options{
 		Root: ".", Functions: strings.FieldsFunc(variable("FUNCTION"), func(r rune) bool { return r == ',' || r == ' ' }), Platform: variable("PLATFORM"), With: or("WITH", "ko"), Overlay: variable("OVERLAY"),
 		Registry: variable("REGISTRY"), Tag: or("TAG", "latest"),
-		Parameters: strings.Fields(variable("PARAMETERS")), Version: variable("VERSION"), Arch: variable("ARCH"), Environ: os.Environ(), Out: os.Stdout,
+		Parameters: strings.Fields(variable("PARAMETERS")), Version: variable("VERSION"), Revision: variable("REVISION"), Arch: variable("ARCH"), Environ: os.Environ(), Out: os.Stdout,
+	}
+	// Without functions it is about all of them: what names none, as a list of empty variables does, must not.
+	if text := variable("FUNCTION"); text != "" && len(o.Functions) == 0 {
+		return o, fmt.Errorf("FUNCTION is %q: want names with commas between, or nothing for all", text)
 	}
 	switch {
 	case len(args) == 1 && args[0] == "-undeploy":
