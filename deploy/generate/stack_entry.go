@@ -18,6 +18,8 @@ import (
 const (
 	// secretsFolder is where OpenFaaS mounts the secrets that a function lists, each as the files that it has.
 	secretsFolder = "/var/openfaas/secrets/"
+	// callersToken is the secret that the router shows to functions: the gateway asks nobody who calls them.
+	callersToken = "riposte-function-token"
 	// communityReplicas is the most that the Community Edition takes as com.openfaas.scale.max, and refuses what is above.
 	communityReplicas = 5
 	// responseTimeout is RESPONSE_TIMEOUT of a function that does not set it.
@@ -145,7 +147,8 @@ func amounts(a source.Amounts) *yaml.Node {
 	return m
 }
 
-// environment is func.yaml's variables, with secrets as files, and those of OpenFaaS's watchdog.
+// environment is func.yaml's variables, with secrets as files, the token that callers have to show unless openfaas.yaml says
+// otherwise, and those of OpenFaaS's watchdog.
 func (o *openFaaSFunction) environment(overridden *yaml.Node) (environment, secrets *yaml.Node, err error) {
 	environment, secrets = mapping(), &yaml.Node{Kind: yaml.SequenceNode}
 	timeout := responseTimeout
@@ -176,6 +179,10 @@ func (o *openFaaSFunction) environment(overridden *yaml.Node) (environment, secr
 				return nil, nil, fmt.Errorf("func.yaml: RESPONSE_TIMEOUT is %q: want a duration such as 30s", e.Value)
 			}
 		}
+	}
+	if guards := slices.ContainsFunc(o.Run.Envs, func(e source.Env) bool { return e.Name == "AUTH_TOKEN" }); !guards && value(overridden, "AUTH_TOKEN_FILE") == nil {
+		put(environment, "AUTH_TOKEN_FILE", text(secretsFolder+callersToken))
+		secrets.Content = append(secrets.Content, text(callersToken))
 	}
 	// The template and its watchdog cut off what takes longer, by default 10s. https://github.com/openfaas/of-watchdog
 	for _, name := range []string{"read_timeout", "write_timeout", "exec_timeout"} {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,9 +84,10 @@ func TestStackEntry(t *testing.T) {
 		EnvironmentFile: []string{"config/openfaas/settings.yaml", "config/openfaas/act.yaml"},
 		Environment: map[string]string{
 			"DRY_RUN": "${DRY_RUN:-true}", "TOKEN_FILE": "/var/openfaas/secrets/riposte-act-token", "KUBECONFIG": "/var/openfaas/secrets/kubeconfig",
-			"read_timeout": "30s", "write_timeout": "30s", "exec_timeout": "30s", "healthcheck_interval": "5s", "max_inflight": "20",
+			"AUTH_TOKEN_FILE": "/var/openfaas/secrets/riposte-function-token",
+			"read_timeout":    "30s", "write_timeout": "30s", "exec_timeout": "30s", "healthcheck_interval": "5s", "max_inflight": "20",
 		},
-		Secrets:     []string{"riposte-act-token", "riposte-act-account"},
+		Secrets:     []string{"riposte-act-token", "riposte-function-token", "riposte-act-account"},
 		Labels:      map[string]string{"part": "yes", "com.openfaas.scale.min": "1", "com.openfaas.scale.max": "5"},
 		Annotations: map[string]string{"com.openfaas.serviceaccount": "riposte-act"},
 		Limits:      map[string]string{"cpu": "", "memory": ""}, Requests: map[string]string{"cpu": "", "memory": ""},
@@ -102,7 +104,7 @@ func TestStackEntry(t *testing.T) {
 	if diff := cmp.Diff(want, pro.Labels); diff != "" {
 		t.Errorf("Pro's labels (-want +got):\n%s", diff)
 	}
-	if pro.Environment["KUBECONFIG"] != "" || len(pro.Secrets) != 1 {
+	if pro.Environment["KUBECONFIG"] != "" || len(pro.Secrets) != 2 {
 		t.Errorf("Pro has an account for the pod and %v, %v beside it", pro.Environment, pro.Secrets)
 	}
 	if diff := cmp.Diff(map[string]string{"LOG_LEVEL": "INFO", "MIN_PRIORITY": "Error", "POD_NAMESPACE": "openfaas-fn"}, read(t, files, community.EnvironmentFile)); diff != "" {
@@ -159,8 +161,15 @@ limits: {cpu: 100m}
 		act.Annotations["topic"] != "cron-function" || act.Annotations["com.openfaas.serviceaccount"] == "" {
 		t.Errorf("the entries are %+v", all)
 	}
-	if diff := cmp.Diff([]string{"riposte-act-token", "more", "riposte-act-account"}, act.Secrets); diff != "" {
+	if diff := cmp.Diff([]string{"riposte-act-token", "riposte-function-token", "more", "riposte-act-account"}, act.Secrets); diff != "" {
 		t.Errorf("secrets (-want +got):\n%s", diff)
+	}
+	free, err := stack(Input{Settings: settings(), Functions: []source.Function{sample(t, overridden("environment: {AUTH_TOKEN_FILE: null}\n"))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := entries(t, free["stack.yml"])["act"]; e.Environment["AUTH_TOKEN_FILE"] != "" || slices.Contains(e.Secrets, "riposte-function-token") {
+		t.Errorf("a function that asks for no token has %v and %v", e.Environment, e.Secrets)
 	}
 	if got := read(t, files, act.EnvironmentFile)["LOG_LEVEL"]; got != "WARN" {
 		t.Errorf("LOG_LEVEL is %q: the override of a shared setting is lost", got)

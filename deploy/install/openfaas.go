@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -116,18 +117,22 @@ func (o Options) removeFunction(name string) step {
 
 // openFaaSSecrets says which secrets are missing that are not made along with the accounts.
 func (p *plan) openFaaSSecrets(ctx context.Context, cluster *Cluster, s stack, functions []source.Function, made []unstructured.Unstructured) {
+	readers := map[string][]string{}
 	for _, f := range functions {
 		for _, name := range s.Functions[f.Name].Secrets {
-			if slices.ContainsFunc(made, func(u unstructured.Unstructured) bool { return u.GetKind() == "Secret" && u.GetName() == name }) {
-				continue
-			}
-			found, err := cluster.get(ctx, named("Secret", functionsNamespace, name))
-			switch {
-			case err != nil:
-				p.miss("a look at the secret %s: %s", name, oneLine(err))
-			case found == nil:
-				p.miss("the secret %s (or leave out, by FUNCTION, the function %s): faas-cli secret create %s --from-file=...", name, f.Name, name)
-			}
+			readers[name] = append(readers[name], f.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(readers)) {
+		if slices.ContainsFunc(made, func(u unstructured.Unstructured) bool { return u.GetKind() == "Secret" && u.GetName() == name }) {
+			continue
+		}
+		found, err := cluster.get(ctx, named("Secret", functionsNamespace, name))
+		switch {
+		case err != nil:
+			p.miss("a look at the secret %s: %s", name, oneLine(err))
+		case found == nil:
+			p.miss("the secret %s, which %s read: faas-cli secret create %s --from-file=...", name, strings.Join(readers[name], ", "), name)
 		}
 	}
 }

@@ -43,7 +43,9 @@ func (j job) bare(tb testing.TB) *http.Request {
 // work is a function's settings for the test cluster, and jobs for it: each call of next makes another.
 type work struct {
 	environ []string
-	next    func() job
+	// token is what callers have to show; empty where anybody may call.
+	token string
+	next  func() job
 }
 
 // functions are the names of all functions of the checkout.
@@ -181,7 +183,11 @@ func does(t *testing.T, url string, w work) {
 		"a CloudEvent": func(j job) *http.Request { return j.event }, "a bare alert": func(j job) *http.Request { return j.bare(t) },
 	} {
 		j := w.next()
-		answer := post(t, url, request(j))
+		r := request(j)
+		if w.token != "" {
+			r.Header.Set("Authorization", "Bearer "+w.token)
+		}
+		answer := post(t, url, r)
 		if answer.Verdict() != j.verdict {
 			t.Errorf("%s is answered %q, want %q; its body is\n%s", form, answer.Verdict(), j.verdict, answer.Body)
 		}

@@ -26,11 +26,16 @@ func TestOpenFaaS(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			w := workFor(t, e, name)
+			w := guarded(workFor(t, e, name), stack[name])
 			image := imageOf(t, buildContext(t, staged(t, name)))
 			p := invoked(t, image, port(t), "", environOf(t, name, w.environ))
 			figures.add(figure{name, "openfaas", size(t, filepath.Join(image, "handler")), p.first})
 			does(t, p.url, w)
+			if w.token != "" {
+				if answer := post(t, p.url, w.next().event); answer.Status != http.StatusUnauthorized {
+					t.Errorf("without a token it is answered %d, want %d", answer.Status, http.StatusUnauthorized)
+				}
+			}
 			pathless(t, p.url)
 			switch name {
 			case "router":
@@ -40,6 +45,18 @@ func TestOpenFaaS(t *testing.T) {
 			}
 		})
 	}
+}
+
+// guarded gives the function, and who calls it, the token that the stack names.
+func guarded(w work, f stackFunction) work {
+	const token = "of-the-functions"
+	switch path := mounted + "riposte-function-token"; path {
+	case f.Environment["AUTH_TOKEN_FILE"]:
+		w.token, w.environ = token, append(w.environ, "AUTH_TOKEN="+token)
+	case f.Environment["FUNCTION_TOKEN_FILE"]:
+		w.environ = append(w.environ, "FUNCTION_TOKEN="+token)
+	}
+	return w
 }
 
 // pathless proves that the template hands on no path: so a GET of /healthz is as wrong as any, and probes are the watchdog's.
@@ -133,6 +150,9 @@ func routes(t *testing.T, image string) {
 	for name := range stack {
 		function := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
+			if shown := r.Header.Get("Authorization"); shown != "Bearer of-the-functions" {
+				t.Errorf("%s is shown %q", name, shown)
+			}
 			calls <- name + " " + string(body)
 			w.WriteHeader(http.StatusNoContent)
 		}))
@@ -143,7 +163,7 @@ func routes(t *testing.T, image string) {
 	t.Cleanup(through.Close)
 	address := strings.Replace(environmentOf(t, stack["router"])["FUNCTION_URL"], "http://gateway.openfaas:8080", through.URL, 1)
 	p := invoked(t, image, port(t), "", environOf(t, "router", []string{
-		"AUTH_TOKEN=of-the-secret", "FUNCTION_URL=" + address, "DEAD_LETTER_URL=file://" + t.TempDir(), "PATH=/usr/bin:/bin",
+		"AUTH_TOKEN=of-the-secret", "FUNCTION_TOKEN=of-the-functions", "FUNCTION_URL=" + address, "DEAD_LETTER_URL=file://" + t.TempDir(), "PATH=/usr/bin:/bin",
 	}))
 
 	pod := fmt.Sprintf("web-%d", time.Now().UnixNano())
