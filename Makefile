@@ -7,6 +7,7 @@ include tools.mk
 
 FUNCTIONS := $(notdir $(patsubst %/,%,$(wildcard functions/*/)))
 MODULES   := shared test test/e2e test/platforms triggers deploy deploy/local $(addprefix functions/,$(FUNCTIONS))
+EVERYTHING := $(addprefix ./,$(addsuffix /...,$(MODULES)))
 PATTERNS  := $(addprefix ./,$(addsuffix /...,$(filter-out test/e2e test/platforms,$(MODULES))))
 BINARIES  := $(addprefix dist/bin/,$(FUNCTIONS))
 VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -130,7 +131,8 @@ check: lint generated ## Check format, lint, vet, generated files and layout; no
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT)
-	@set -e; for m in $(MODULES); do echo "lint $$m"; (cd $$m && go vet ./... && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...); done
+	go vet $(EVERYTHING)
+	$(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml $(EVERYTHING)
 	@set -e; for f in $(FUNCTIONS); do (cd functions/$$f && go vet -tags lambda.norpc ./cmd); done
 	@echo lint deploy/images; cd deploy/images && GOWORK=off $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...
 	@# The control plane's main is formatted here; to vet it would compile all of Kubernetes.
