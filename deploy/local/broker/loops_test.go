@@ -85,7 +85,7 @@ func TestLoopOfTriggersEnds(t *testing.T) {
 			}
 			dead := next(t, b.dead)
 			if got := response.HopsOf(dead.Event); got != response.MaxHops || dead.Function != "ping" {
-				t.Errorf("what ends at %s has %d hops, want %d", dead.Function, got, response.MaxHops)
+				t.Errorf("what ends at %s has %d hops, want %d: %d %s from %s", dead.Function, got, response.MaxHops, dead.Status, dead.Answer, dead.Destination)
 			}
 			var hops []int
 			for range response.MaxHops + 1 {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,6 +47,8 @@ type Exports struct {
 	traces  *sdktrace.TracerProvider
 	metrics *sdkmetric.MeterProvider
 	senders []*sender
+	// late is when a Flush last ended before what it waited for.
+	late atomic.Pointer[time.Time]
 }
 
 // mostText is how long an attribute may be, in characters.
@@ -136,6 +139,16 @@ func (e *Exports) Flush(ctx context.Context) {
 	if slices.ContainsFunc(e.senders, func(s *sender) bool { return s.fails(pause) }) {
 		return
 	}
+	if late := e.late.Load(); late != nil && time.Since(*late) < pause {
+		return
+	}
+	defer func() {
+		// What was sending may find out later than who waited for it.
+		if ctx.Err() != nil {
+			now := time.Now()
+			e.late.Store(&now)
+		}
+	}()
 	e.both(func() {
 		if e.traces != nil {
 			_ = e.traces.ForceFlush(ctx) // What fails is logged where it is sent.
