@@ -50,6 +50,7 @@ func Environment() map[string]string {
 type S3 struct {
 	endpoint string
 	data     string
+	serving  sync.RWMutex // held for writing while a bucket is taken away
 
 	mu    sync.Mutex
 	fault http.HandlerFunc
@@ -91,6 +92,8 @@ func Start(tb testing.TB) *S3 {
 			fault(w, r)
 			return
 		}
+		s.serving.RLock()
+		defer s.serving.RUnlock()
 		proxy.ServeHTTP(w, r)
 	}))
 	tb.Cleanup(func() { server.CloseClientConnections(); server.Close() })
@@ -242,9 +245,12 @@ func (s *S3) Parts(tb testing.TB, bucket string) int {
 	return count
 }
 
-// RemoveBucket removes a bucket with all that is in it.
+// RemoveBucket removes a bucket with all that is in it, between two requests: what the server says of an object whose bucket
+// goes while it is being written depends on the moment.
 func (s *S3) RemoveBucket(tb testing.TB, bucket string) {
 	tb.Helper()
+	s.serving.Lock()
+	defer s.serving.Unlock()
 	if err := os.RemoveAll(filepath.Join(s.data, bucket)); err != nil {
 		tb.Fatal(err)
 	}
