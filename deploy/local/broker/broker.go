@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
@@ -45,6 +46,8 @@ const (
 	maxReplies = 255
 	// maxBody bounds an event; Falcosidekick's largest are far below.
 	maxBody = 1 << 20
+	// patience is how long Close waits for deliveries under way.
+	patience = time.Second
 )
 
 // Options say what Broker to start.
@@ -64,6 +67,7 @@ type Broker struct {
 	address string
 	set     *triggers.Set
 	servers []*http.Server
+	reached []*apis.URL
 	cancel  context.CancelFunc
 }
 
@@ -72,12 +76,22 @@ func (b *Broker) URL(namespace, name string) string {
 	return "http://" + b.address + "/" + namespace + "/" + name
 }
 
-// Close stops taking events. Retries that wait end with the process.
+// Close stops taking events, and waits a moment for what is being delivered. Retries that wait end with the process.
 func (b *Broker) Close() error {
-	b.cancel()
+	ctx, done := context.WithTimeout(context.Background(), patience) //nolint:forbidigo // What is delivered outlives who asked.
+	defer done()
 	var errs []error
-	for _, server := range b.servers {
-		errs = append(errs, server.Close())
+	// The ingress first: what it took before goes its way, and nothing comes after it.
+	for _, server := range slices.Backward(b.servers) {
+		if server.Shutdown(ctx) != nil {
+			errs = append(errs, server.Close())
+		}
+	}
+	b.cancel()
+	// Knative's dispatcher keeps a client for each address for as long as the process lives. The next Broker has the same
+	// addresses by name, and the client's connections would lead it here.
+	for _, to := range b.reached {
+		kncloudevents.DeleteAddressableHandler(duckv1.Addressable{URL: to})
 	}
 	return errors.Join(errs...)
 }
@@ -113,6 +127,7 @@ func Start(ctx context.Context, options Options) (_ *Broker, err error) {
 	if err := p.build(ctx, options.Triggers); err != nil {
 		return nil, errors.Join(err, inner.Close(), outer.Close())
 	}
+	b.reached = p.reached
 	b.serve(inner, http.HandlerFunc(p.serveInner))
 	b.serve(outer, p.observeIngress(b.address))
 	return b, nil
@@ -141,6 +156,7 @@ type plane struct {
 	filterHost  string
 	ingressHost string
 	deadLetters map[string]bool // hosts of dead-letter sinks
+	reached     []*apis.URL     // what the dispatcher sends to
 
 	ingress  *ingress.Handler
 	filter   *filter.Handler
@@ -188,6 +204,7 @@ func (p *plane) build(ctx context.Context, set *triggers.Set) error {
 		host := network.GetServiceHostname(resources.BrokerChannelName(broker.Name, "trigger")+"-kn-channel", key.Namespace)
 		p.network.Set(host, p.address)
 		broker.Status.Address = &duckv1.Addressable{URL: p.ingressURL(key)}
+		p.reached = append(p.reached, p.ingressURL(key), apis.HTTP(host))
 		broker.Status.Annotations = map[string]string{eventing.BrokerChannelAddressStatusAnnotationKey: "http://" + host}
 		config := fanout.Config{
 			Subscriptions: subscriptions[key],
@@ -249,11 +266,13 @@ func (p *plane) subscribe(t *triggers.Trigger, broker *eventingv1.Broker) (*even
 		delivery.DeadLetterSink = &duckv1.Destination{URI: uri}
 		trigger.Status.DeadLetterSinkURI = uri
 		p.deadLetters[uri.Host] = true
+		p.reached = append(p.reached, uri)
 		p.network.Set(uri.URL().Hostname(), p.address)
 	}
 	p.watch.retries(t, delivery)
 	to := apis.HTTP(p.filterHost)
 	to.Path = path.Generate(trigger)
+	p.reached = append(p.reached, to, t.Subscriber)
 	subscription, err := fanout.SubscriberSpecToFanoutConfig(eventingduckv1.SubscriberSpec{
 		Name: &trigger.Name, UID: trigger.UID, Delivery: delivery,
 		SubscriberURI: to, ReplyURI: p.ingressURL(types.NamespacedName{Namespace: t.Namespace, Name: t.Broker}),

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -94,7 +95,7 @@ func start(t *testing.T, set *triggers.Set, functions map[string]http.HandlerFun
 	}
 	var err error
 	b.broker, err = broker.Start(t.Context(), broker.Options{
-		Triggers: set, Network: names, Log: t.Output(),
+		Triggers: set, Network: names, Log: logOf(t),
 		Hooks: broker.Hooks{
 			Accepted:     func(a broker.Accepted) { b.accepted <- a },
 			Rejected:     func(r broker.Rejected) { b.rejected <- r },
@@ -108,6 +109,29 @@ func start(t *testing.T, set *triggers.Set, functions map[string]http.HandlerFun
 	}
 	t.Cleanup(func() { _ = b.broker.Close() })
 	return b
+}
+
+// testLog is a test's log while the test runs: what a Broker began, it may end later.
+type testLog struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func logOf(t *testing.T) *testLog {
+	t.Helper()
+	l := &testLog{to: t.Output()}
+	t.Cleanup(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.to = io.Discard
+	})
+	return l
+}
+
+func (l *testLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.to.Write(line)
 }
 
 func load(t *testing.T, text string) *triggers.Set {
