@@ -22,6 +22,9 @@ const (
 	// stale is the age from which the Triggers of another run are left behind by it.
 	stale = 10 * time.Minute
 	poll  = 200 * time.Millisecond
+	// settling is how long a Broker or Trigger may be not ready: Knative takes a condition back for a moment when one of its
+	// parts is looked at anew.
+	settling = 3 * time.Second
 )
 
 // Knative taps a Broker by Triggers in its namespace.
@@ -79,8 +82,15 @@ func (k *Knative) Open(ctx context.Context, taps []Tap) error {
 		}
 	}
 	for _, tap := range taps {
-		if err := k.await(ctx, tap.Name); err != nil {
-			return err
+		ok, why, err := k.await(ctx, triggers, tap.Name)
+		if err != nil {
+			return denied(err)
+		}
+		if !ok {
+			return &Problem{
+				Detail: fmt.Sprintf("the doctor's own Trigger %s did not become ready in time: %s", tap.Name, why),
+				Look:   fmt.Sprintf("the log of the Broker's controller, and whether other Triggers become ready: kubectl -n %s get trigger", k.Namespace),
+			}
 		}
 	}
 	return nil
@@ -88,21 +98,44 @@ func (k *Knative) Open(ctx context.Context, taps []Tap) error {
 
 // check says what is wrong with a part of the way that must be there before the alert is sent.
 func (k *Knative) check(ctx context.Context, r kube.Resource, kind, name, cure string) error {
-	var o object
-	err := k.Client.Get(ctx, r, k.Namespace, name, &o)
-	if apierrors.IsNotFound(err) {
+	ctx, cancel := context.WithTimeout(ctx, settling)
+	defer cancel()
+	ok, why, err := k.await(ctx, r, name)
+	switch {
+	case apierrors.IsNotFound(err):
 		return &Problem{Detail: fmt.Sprintf("there is no %s %s in the namespace %s", kind, name, k.Namespace), Look: cure}
-	}
-	if err != nil {
+	case err != nil:
 		return denied(err)
-	}
-	if ok, why := o.ready(); !ok {
+	case !ok:
 		return &Problem{
 			Detail: fmt.Sprintf("%s %s is not ready: %s", kind, name, why),
 			Look:   fmt.Sprintf("kubectl -n %s describe %s", k.Namespace, r.Plural()+"/"+name),
 		}
 	}
 	return nil
+}
+
+// await waits until an object is ready. Where that takes longer than the context, it says why.
+func (k *Knative) await(ctx context.Context, r kube.Resource, name string) (ok bool, why string, err error) {
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	for {
+		var o object
+		if err := k.Client.Get(ctx, r, k.Namespace, name, &o); err != nil {
+			if ctx.Err() != nil && why != "" { // The time was up in the middle of a look.
+				return false, why, nil
+			}
+			return false, "", err
+		}
+		if ok, why = o.ready(); ok {
+			return true, "", nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return false, why, nil
+		}
+	}
 }
 
 // denied says which right the doctor needs where it has none.
@@ -130,31 +163,6 @@ func (k *Knative) sweep(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// await waits until a Trigger is ready.
-func (k *Knative) await(ctx context.Context, name string) error {
-	ticker := time.NewTicker(poll)
-	defer ticker.Stop()
-	for {
-		var o object
-		err := k.Client.Get(ctx, triggers, k.Namespace, name, &o)
-		if err != nil && ctx.Err() == nil {
-			return denied(err)
-		}
-		ok, why := o.ready()
-		if ok {
-			return nil
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return &Problem{
-				Detail: fmt.Sprintf("the doctor's own Trigger %s did not become ready in time: %s", name, why),
-				Look:   fmt.Sprintf("the log of the Broker's controller, and whether other Triggers become ready: kubectl -n %s get trigger", k.Namespace),
-			}
-		}
-	}
 }
 
 // Close removes the Triggers of this run.
