@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/riposte-dev/riposte/shared/testkit"
+	"github.com/riposte-dev/riposte/test/process"
 )
 
 // overNATS publishes a crowd to a stream, from which the router takes it, while the server of NATS is killed and
@@ -143,7 +144,7 @@ func answers(p proof) {
 		{"2 MiB", "secret", strings.Repeat("x", 2<<20), 413},
 		{"malformed", "secret", `{"rule": `, 400},
 	} {
-		status, body := try(p, "http://"+router.address+"/", test.token, test.body)
+		status, body := process.Try(p, "http://"+router.address+"/", test.token, test.body)
 		line := strings.HasSuffix(body, "\n") && strings.Count(body, "\n") == 1 && len(body) > 1 &&
 			strings.IndexFunc(body[:len(body)-1], func(r rune) bool { return r < ' ' || r > '~' }) < 0
 		figures = append(figures, fmt.Sprintf("%s %d", test.name, status))
@@ -163,9 +164,9 @@ func scale(p proof) {
 	if err != nil {
 		p.Fatalf("benchmarks of the router: %v\n%s", err, output)
 	}
-	few, many := best(p, string(output), "BenchmarkTake/wanted/10-triggers", "ns/op"), best(p, string(output), "BenchmarkTake/wanted/1000-triggers", "ns/op")
+	few, many := process.Best(p, string(output), "BenchmarkTake/wanted/10-triggers", "ns/op"), process.Best(p, string(output), "BenchmarkTake/wanted/1000-triggers", "ns/op")
 	p.row("an event costs hardly more with 1,000 Triggers than with 10", fmt.Sprintf("%.0f ns against %.0f ns: %.2f times", many, few, many/few), "1.5 times", many <= 1.5*few)
-	router, proxy := best(p, string(output), "BenchmarkThroughput/router", "ns/op"), best(p, string(output), "BenchmarkThroughput/reverse-proxy", "ns/op")
+	router, proxy := process.Best(p, string(output), "BenchmarkThroughput/router", "ns/op"), process.Best(p, string(output), "BenchmarkThroughput/reverse-proxy", "ns/op")
 	p.row("throughput on one core, with the client and the function on the same core, against a plain reverse proxy",
 		fmt.Sprintf("%.0f against %.0f events/s: %.2f of it", 1e9/router, 1e9/proxy, proxy/router), "0.25 of it", proxy >= 0.25*router)
 }

@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/riposte-dev/riposte/shared/testkit"
+	"github.com/riposte-dev/riposte/test/process"
 )
 
 // kubernetes are the functions that act on the cluster, with the settings they need.
@@ -38,7 +39,7 @@ func mainJob(p proof) {
 
 // rightPod raises alerts in some pods of several workloads and looks at who died.
 func rightPod(p proof, e *testkit.Env) {
-	f := start(p.T, "delete-pod", e.ServiceAccountKubeconfig(p.T, "delete-pod"))
+	f := process.Start(p.T, "delete-pod", e.ServiceAccountKubeconfig(p.T, "delete-pod"))
 	var all []corev1.Pod
 	var workloads []testkit.Object
 	namespace := e.Namespace(p.T)
@@ -55,7 +56,7 @@ func rightPod(p proof, e *testkit.Env) {
 		}
 		guilty[string(pod.UID)] = true
 		began := time.Now()
-		f.alert(testkit.AlertFor(p.T, pod)).Expect(p.T, "200 applied")
+		f.Alert(testkit.AlertFor(p.T, pod)).Expect(p.T, "200 applied")
 		took = append(took, time.Since(began))
 	}
 	alive := map[string]bool{}
@@ -88,7 +89,7 @@ func stale(p proof, e *testkit.Env) {
 	before := time.Now()
 	e.Delete(p.T, &old)
 	now := e.Recreated(p.T, old)
-	f := start(p.T, "delete-pod", e.ServiceAccountKubeconfig(p.T, "delete-pod"))
+	f := process.Start(p.T, "delete-pod", e.ServiceAccountKubeconfig(p.T, "delete-pod"))
 	alerts := map[string][]byte{
 		"the old container": testkit.AlertFor(p.T, old),
 		"the old UID":       testkit.AlertFor(p.T, now, testkit.Field("k8s.pod.uid", string(old.UID))),
@@ -97,7 +98,7 @@ func stale(p proof, e *testkit.Env) {
 		"a forged output":   testkit.AlertFor(p.T, old, testkit.Set("output", "k8s_pod_name="+now.Name+" container_id="+testkit.ContainerID(p.T, now))),
 	}
 	for _, body := range alerts {
-		if a := f.alert(body); a.Attributes["outcome"] != "skipped" {
+		if a := f.Alert(body); a.Attributes["outcome"] != "skipped" {
 			p.Errorf("a stale alert was answered %s", a.Verdict())
 		}
 	}
@@ -121,8 +122,8 @@ func dryRun(p proof, e *testkit.Env) {
 	before := version()
 	done := 0
 	for name, settings := range kubernetes() {
-		f := start(p.T, name, e.ServiceAccountKubeconfig(p.T, name), append(settings, "DRY_RUN=true")...)
-		if a := f.alert(testkit.AlertFor(p.T, pods[0])); a.Verdict() == "200 dryrun" {
+		f := process.Start(p.T, name, e.ServiceAccountKubeconfig(p.T, name), append(settings, "DRY_RUN=true")...)
+		if a := f.Alert(testkit.AlertFor(p.T, pods[0])); a.Verdict() == "200 dryrun" {
 			done++
 		} else {
 			p.Errorf("%s in dry run answered %s", name, a.Verdict())
@@ -136,13 +137,13 @@ func dryRun(p proof, e *testkit.Env) {
 func captures(p proof, e *testkit.Env) {
 	sent, bad := 0, 0
 	for name, settings := range kubernetes() {
-		f := start(p.T, name, e.ServiceAccountKubeconfig(p.T, name), append(settings, "MAX_ALERT_AGE=0")...)
+		f := process.Start(p.T, name, e.ServiceAccountKubeconfig(p.T, name), append(settings, "MAX_ALERT_AGE=0")...)
 		for _, c := range testkit.Captures(p.T) {
-			bare, err := http.NewRequestWithContext(p.Context(), http.MethodPost, f.url, bytes.NewReader(c.Alert))
+			bare, err := http.NewRequestWithContext(p.Context(), http.MethodPost, f.URL, bytes.NewReader(c.Alert))
 			if err != nil {
 				p.Fatal(err)
 			}
-			for _, r := range []*http.Request{bare, c.CloudEvent(p.T, f.url), c.OpenFaaS(p.T, f.url), c.Webhook(p.T, f.url)} {
+			for _, r := range []*http.Request{bare, c.CloudEvent(p.T, f.URL), c.OpenFaaS(p.T, f.URL), c.Webhook(p.T, f.URL)} {
 				if r == nil {
 					continue // Falcosidekick rejected it and sent nothing on
 				}
@@ -151,7 +152,7 @@ func captures(p proof, e *testkit.Env) {
 				if c.Rejected {
 					want = http.StatusBadRequest
 				}
-				if a := f.post(r); a.Status != want {
+				if a := f.Post(r); a.Status != want {
 					bad++
 					p.Errorf("%s: %s answered %d %s, want %d", c.Name, name, a.Status, a.Body, want)
 				}
@@ -166,7 +167,7 @@ func burst(p proof, e *testkit.Env) {
 	const n = 60
 	d := testkit.Deployment(e.Namespace(p.T), "web", n)
 	pods := e.Deploy(p.T, d)
-	f := start(p.T, "delete-pod", e.ServiceAccountKubeconfig(p.T, "delete-pod"))
+	f := process.Start(p.T, "delete-pod", e.ServiceAccountKubeconfig(p.T, "delete-pod"))
 	bodies := make([][]byte, n)
 	for i, pod := range pods {
 		bodies[i] = testkit.AlertFor(p.T, pod)
@@ -175,7 +176,7 @@ func burst(p proof, e *testkit.Env) {
 	began := time.Now()
 	var wait sync.WaitGroup
 	for _, body := range bodies {
-		wait.Go(func() { applied <- f.alert(body).Verdict() == "200 applied" })
+		wait.Go(func() { applied <- f.Alert(body).Verdict() == "200 applied" })
 	}
 	wait.Wait()
 	took := time.Since(began)
@@ -191,12 +192,12 @@ func burst(p proof, e *testkit.Env) {
 
 // hostileBody streams a body that never ends, as far as the function lets it.
 func hostileBody(p proof, e *testkit.Env) {
-	f := start(p.T, "delete-pod", e.ServiceAccountKubeconfig(p.T, "delete-pod"))
-	f.alert([]byte("{}")) // warm
-	before := f.rss("VmRSS")
+	f := process.Start(p.T, "delete-pod", e.ServiceAccountKubeconfig(p.T, "delete-pod"))
+	f.Alert([]byte("{}")) // warm
+	before := f.Memory("VmRSS")
 	const size = 400 << 20
 	status := 0
-	r, err := http.NewRequestWithContext(p.Context(), http.MethodPost, f.url, io.LimitReader(zeros{}, size))
+	r, err := http.NewRequestWithContext(p.Context(), http.MethodPost, f.URL, io.LimitReader(zeros{}, size))
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -204,7 +205,7 @@ func hostileBody(p proof, e *testkit.Env) {
 		status = response.StatusCode
 		_ = response.Body.Close()
 	}
-	grew := (f.rss("VmHWM") - before) >> 20
+	grew := (f.Memory("VmHWM") - before) >> 20
 	// The server may cut the connection while the client still writes: then there is no answer to read.
 	p.row("a body of 400 MB costs no memory", fmt.Sprintf("status %d, %d MB more", status, grew), "413 or cut off, 16 MB", grew <= 16 && (status == http.StatusRequestEntityTooLarge || status == 0))
 }
@@ -212,14 +213,14 @@ func hostileBody(p proof, e *testkit.Env) {
 // denseBodies sends many small values, which cost far more decoded than written.
 func denseBodies(p proof, e *testkit.Env) {
 	const n = 20
-	f := start(p.T, "delete-pod", e.ServiceAccountKubeconfig(p.T, "delete-pod"))
-	f.alert([]byte("{}")) // warm
-	before := f.rss("VmRSS")
+	f := process.Start(p.T, "delete-pod", e.ServiceAccountKubeconfig(p.T, "delete-pod"))
+	f.Alert([]byte("{}")) // warm
+	before := f.Memory("VmRSS")
 	dense := []byte(`{"output_fields":{"a":[` + strings.Repeat("{},", 340_000) + `{}]}}`)
 	statuses := make(chan int, n)
 	var wait sync.WaitGroup
 	for range n {
-		wait.Go(func() { statuses <- f.alert(dense).Status })
+		wait.Go(func() { statuses <- f.Alert(dense).Status })
 	}
 	wait.Wait()
 	close(statuses)
@@ -229,7 +230,7 @@ func denseBodies(p proof, e *testkit.Env) {
 			refused++
 		}
 	}
-	grew := (f.rss("VmHWM") - before) >> 20
+	grew := (f.Memory("VmHWM") - before) >> 20
 	p.row("20 dense megabytes at once do not fill the memory", fmt.Sprintf("%d refused, %d MB more", refused, grew), "20, 96 MB", refused == n && grew <= 96)
 }
 

@@ -36,7 +36,7 @@ func adversary(p proof, e *testkit.Env) {
 	var mu sync.Mutex
 	reasons, applied := map[string]int{}, 0
 	atOnce(n, 16, func(i int) {
-		a := all[i%len(all)].alert(lies[order[i]](p, i))
+		a := all[i%len(all)].Alert(lies[order[i]](p, i))
 		mu.Lock()
 		defer mu.Unlock()
 		reasons[a.Verdict()]++
@@ -126,7 +126,7 @@ func inBetween(p proof, e *testkit.Env) {
 			e.Delete(p.T, &pod)
 			next = e.Recreated(p.T, pod)
 		})})
-		answered[all[0].alert(testkit.AlertFor(p.T, pod)).Verdict()]++
+		answered[all[0].Alert(testkit.AlertFor(p.T, pod)).Verdict()]++
 		if next.Name == "" || !e.Lives(p.T, next) {
 			wrong++
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/riposte-dev/riposte/shared/testkit"
+	"github.com/riposte-dev/riposte/test/process"
 	"github.com/riposte-dev/riposte/triggers"
 )
 
@@ -29,7 +30,7 @@ func budgets(p proof, e *testkit.Env) {
 	channel := &slackChannel{}
 	server := httptest.NewServer(channel)
 	p.Cleanup(server.Close)
-	slack := start(p.T, "slack", "", "CLAIMS=memory", "SLACK_WEBHOOK_URL="+server.URL)
+	slack := process.Start(p.T, "slack", "", "CLAIMS=memory", "SLACK_WEBHOOK_URL="+server.URL)
 	set, err := triggers.LoadDir(filepath.Join(testkit.Root(p.T), "triggers"))
 	if err != nil {
 		p.Fatal(err)
@@ -39,13 +40,13 @@ func budgets(p proof, e *testkit.Env) {
 	verdicts := map[string]int{}
 	began := time.Now()
 	atOnce(n, 20, func(i int) {
-		a := all[i%len(all)].alert(testkit.AlertFor(p.T, pods[i]))
+		a := all[i%len(all)].Alert(testkit.AlertFor(p.T, pods[i]))
 		mu.Lock()
 		verdicts[a.Verdict()]++
 		mu.Unlock()
 		for _, t := range set.Select(p.Context(), outcome(a)) {
 			if t.Function == "slack" {
-				slack.post(forwarded(p, a, slack.url))
+				slack.Post(forwarded(p, a, slack.URL))
 			}
 		}
 	})

@@ -3,7 +3,6 @@
 package prove
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/riposte-dev/riposte/shared/testkit"
+	"github.com/riposte-dev/riposte/test/process"
 )
 
 // killed kills a function with SIGKILL at each of its requests to the API server, before the server has seen it and after it
@@ -52,7 +52,7 @@ func requests(p proof, e *testkit.Env, function string) int {
 	p.Helper()
 	pod := suspect(p, e)
 	all, proxy := replicas(p, e, 1, function, kubernetes()[function]...)
-	all[0].alert(testkit.AlertFor(p.T, pod)).Expect(p.T, "200 applied")
+	all[0].Alert(testkit.AlertFor(p.T, pod)).Expect(p.T, "200 applied")
 	return len(slices.DeleteFunc(proxy.Requests(), func(r testkit.Request) bool {
 		return r.Resource == "leases" && (r.Verb == "list" || r.Verb == "delete")
 	}))
@@ -97,15 +97,15 @@ func (k killing) run(p proof, e *testkit.Env) (int, testkit.Answer) {
 				done.Add(1)
 			}
 		}
-		_ = first[0].command.Process.Kill()
+		_ = first[0].Command.Process.Kill()
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
 	}})
-	if a, err := first[0].deliver(p.Context(), alert); err == nil {
+	if a, err := first[0].Deliver(p.Context(), alert); err == nil {
 		p.Errorf("%s: it answered %s all the same", k, a.Verdict())
 	}
 	proxy.Heal()
-	second := start(p.T, k.function, proxy.Kubeconfig, append([]string{"CLAIMS=lease", "RESPONSE_TIMEOUT=2s", "EVICT_TIMEOUT=1s"}, kubernetes()[k.function]...)...)
+	second := process.Start(p.T, k.function, proxy.Kubeconfig, append([]string{"CLAIMS=lease", "RESPONSE_TIMEOUT=2s", "EVICT_TIMEOUT=1s"}, kubernetes()[k.function]...)...)
 	answer := k.redeliver(p, second, alert)
 	return k.effects(proxy, int(done.Load())), answer
 }
@@ -125,26 +125,13 @@ func (k killing) effects(proxy *testkit.Proxy, unanswered int) int {
 	return effects
 }
 
-// deliver posts an alert; the error is that of a process that died of it.
-func (p *process) deliver(ctx context.Context, alert []byte) (testkit.Answer, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, bytes.NewReader(alert))
-	if err != nil {
-		return testkit.Answer{}, err
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return testkit.Answer{}, err
-	}
-	return testkit.ReadAnswer(p.t, response), nil
-}
-
 // redeliver posts an alert until it is answered with an outcome, and waits as long as it is told to.
-func (k killing) redeliver(p proof, to *process, alert []byte) testkit.Answer {
+func (k killing) redeliver(p proof, to *process.Process, alert []byte) testkit.Answer {
 	p.Helper()
 	ctx, cancel := context.WithTimeout(p.Context(), time.Minute)
 	defer cancel()
 	for {
-		a, err := to.deliver(ctx, alert)
+		a, err := to.Deliver(ctx, alert)
 		if err != nil {
 			p.Errorf("%s: %v", k, err)
 			return a

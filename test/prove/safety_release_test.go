@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/riposte-dev/riposte/shared/testkit"
+	"github.com/riposte-dev/riposte/test/process"
 )
 
 // restored contains pods and nodes for two seconds, with and without a change of somebody else in between, and looks at
@@ -27,11 +28,11 @@ func restored(p proof, e *testkit.Env) {
 		before := written(p, e, function, pod)
 		alert := testkit.AlertFor(p.T, pod)
 		applied := time.Now()
-		all[0].alert(alert).Expect(p.T, "200 applied")
+		all[0].Alert(alert).Expect(p.T, "200 applied")
 		changed := !bytes.Equal(before, written(p, e, function, pod))
 		var after []byte
 		await(p, function+" is released", func() error {
-			release[0].tick(p)
+			tick(p, release[0])
 			if after = written(p, e, function, pod); !bytes.Equal(before, after) {
 				return errors.New("it is not as it was")
 			}
@@ -46,14 +47,14 @@ func restored(p proof, e *testkit.Env) {
 }
 
 // foreign lets somebody else change the label that was set, and a label beside it, before the release.
-func foreign(p proof, e *testkit.Env, release *process) {
+func foreign(p proof, e *testkit.Env, release *process.Process) {
 	label, _ := replicas(p, e, 1, "label", "LABELS=quarantine=true,team=blue", "TTL=2s")
 	pod := suspect(p, e)
-	label[0].alert(testkit.AlertFor(p.T, pod)).Expect(p.T, "200 applied")
+	label[0].Alert(testkit.AlertFor(p.T, pod)).Expect(p.T, "200 applied")
 	e.Patch(p.T, &pod, map[string]any{"metadata": map[string]any{"labels": map[string]any{"quarantine": "theirs", "other": "theirs"}}})
 	var answer testkit.Answer
 	await(p, "the label is released", func() error {
-		a := release.tick(p)
+		a := tick(p, release)
 		if a.Status == http.StatusOK {
 			answer = a
 		}
@@ -88,9 +89,9 @@ func await(p proof, what string, check func() error) {
 }
 
 // tick is what a clock sends to release: no body at all.
-func (p *process) tick(t proof) testkit.Answer {
+func tick(t proof, release *process.Process) testkit.Answer {
 	t.Helper()
-	a, err := p.deliver(t.Context(), []byte("{}"))
+	a, err := release.Deliver(t.Context(), []byte("{}"))
 	if err != nil || a.Status/100 != 2 {
 		t.Errorf("a tick is answered %s (%v)", a.Verdict(), err)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/riposte-dev/riposte/shared/testkit"
+	"github.com/riposte-dev/riposte/test/process"
 )
 
 // safety proves what keeps a function from acting on the wrong target, twice, too often, or for good.
@@ -28,12 +29,12 @@ func safety(p proof) {
 }
 
 // replicas starts n processes of a function that share one way to the API server.
-func replicas(p proof, e *testkit.Env, n int, function string, settings ...string) ([]*process, *testkit.Proxy) {
+func replicas(p proof, e *testkit.Env, n int, function string, settings ...string) ([]*process.Process, *testkit.Proxy) {
 	p.Helper()
 	proxy := e.NewProxy(p.T, e.Account(p.T, function))
-	var all []*process
+	var all []*process.Process
 	for range n {
-		all = append(all, start(p.T, function, proxy.Kubeconfig, append([]string{"CLAIMS=lease"}, settings...)...))
+		all = append(all, process.Start(p.T, function, proxy.Kubeconfig, append([]string{"CLAIMS=lease"}, settings...)...))
 	}
 	return all, proxy
 }
@@ -77,11 +78,11 @@ func copies(p proof, e *testkit.Env) {
 		var errors, asked atomic.Int64
 		began := time.Now()
 		atOnce(n, 200, func(i int) {
-			a := all[i%len(all)].alert(alert)
+			a := all[i%len(all)].Alert(alert)
 			for a.Status == http.StatusTooManyRequests { // It comes back, as a Broker does.
 				asked.Add(1)
 				<-time.After(time.Second)
-				a = all[i%len(all)].alert(alert)
+				a = all[i%len(all)].Alert(alert)
 			}
 			if bodies[i] = a.Body; a.Attributes["outcome"] != "applied" {
 				errors.Add(1)
@@ -115,10 +116,10 @@ func storm(p proof, e *testkit.Env) {
 		atOnce(n, 64, func(i int) {
 			at := from.Add(time.Duration(i) * time.Microsecond).Format(time.RFC3339Nano)
 			body := strings.NewReplacer("TIME", at, "UUID", fmt.Sprintf("00000000-0000-4000-8000-%012d", i)).Replace(template)
-			verdict := all[i%len(all)].alert([]byte(body)).Verdict()
+			verdict := all[i%len(all)].Alert([]byte(body)).Verdict()
 			for verdict == "429" { // It comes back, as a Broker does.
 				<-time.After(time.Second)
-				verdict = all[i%len(all)].alert([]byte(body)).Verdict()
+				verdict = all[i%len(all)].Alert([]byte(body)).Verdict()
 			}
 			mu.Lock()
 			verdicts[verdict]++
