@@ -106,7 +106,11 @@ func (b *Budget) Take(ctx context.Context, who, workload string, ready int) (*To
 		return nil, x, nil
 	}
 	for n := 0; ; n++ {
-		token, waits, x, err := take(ctx, demands, n >= looks)
+		how := patient
+		if n >= looks {
+			how = firm
+		}
+		token, waits, x, err := take(ctx, demands, how)
 		if len(waits) == 0 {
 			return token, x, err
 		}
@@ -114,6 +118,27 @@ func (b *Budget) Take(ctx context.Context, who, workload string, ready int) (*To
 			return nil, nil, err
 		}
 	}
+}
+
+// Try is Take for an event that may not need it after all, such as one whose claim is made at the same time: what is drawn is
+// as good as by Take, and has to be given back where it is not needed. It is nil where something is in the way. Nobody is told
+// of that, nothing is noted of it, and Take says what it is.
+func (b *Budget) Try(ctx context.Context, who, workload string, ready int) *Token {
+	demands := b.demands(who, workload, ready)
+	if known(demands, b.now()) != nil {
+		return nil
+	}
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return nil
+	}
+	token, _, _, err := take(ctx, demands, quiet)
+	if err != nil {
+		return nil
+	}
+	return token
 }
 
 // settle waits until what others have drawn just now is given back, or is not going to be.
@@ -140,11 +165,11 @@ func settle(ctx context.Context, waits []demand, n int) (int, error) {
 }
 
 // take asks all scopes once. Where the refusal rests on what others may give back it says of which: then it is none yet.
-func take(ctx context.Context, demands []demand, firm bool) (token *Token, waits []demand, x *Exhausted, err error) {
+func take(ctx context.Context, demands []demand, how manner) (token *Token, waits []demand, x *Exhausted, err error) {
 	answers := make([]answer, len(demands))
 	var wait sync.WaitGroup
 	for i, d := range demands {
-		wait.Go(func() { answers[i] = d.draw(ctx, firm) })
+		wait.Go(func() { answers[i] = d.draw(ctx, how) })
 	}
 	wait.Wait()
 	token = &Token{}

@@ -25,11 +25,23 @@ type answer struct {
 	err       error
 }
 
+// manner is how a refusal is taken.
+type manner int
+
+const (
+	// patient takes a refusal for tentative that rests on what others have drawn just now.
+	patient manner = iota
+	// firm takes every refusal for final.
+	firm
+	// quiet takes every refusal for tentative: it is noted by who asks in another manner.
+	quiet
+)
+
 // attempts bounds how often other processes may get in first.
 const attempts = 24
 
-// draw takes one for an event. What may be only tentative is final if firm is set.
-func (d demand) draw(ctx context.Context, firm bool) answer {
+// draw takes one for an event.
+func (d demand) draw(ctx context.Context, how manner) answer {
 	a := d.account
 	leave, err := a.enter(ctx)
 	if err != nil {
@@ -45,7 +57,7 @@ func (d demand) draw(ctx context.Context, firm bool) answer {
 		}
 		now := a.now()
 		next := a.ledger.at(now, a.window)
-		result, settle := a.plan(&next, d, now, firm)
+		result, settle := a.plan(&next, d, now, how)
 		if settle == nil {
 			return result
 		}
@@ -67,7 +79,7 @@ func (d demand) draw(ctx context.Context, firm bool) answer {
 
 // plan changes the ledger as the demand wants it. settle is nil where there is nothing to store; else it is what holds once
 // that was stored.
-func (a *account) plan(next *ledger, d demand, now time.Time, firm bool) (result answer, settle func()) {
+func (a *account) plan(next *ledger, d demand, now time.Time, how manner) (result answer, settle func()) {
 	if i := next.find(d.who, now, a.window); i >= 0 {
 		found := &next.Drawn[i]
 		g := &grant{until: found.counts(a.window), uses: 1}
@@ -82,7 +94,7 @@ func (a *account) plan(next *ledger, d demand, now time.Time, firm bool) (result
 	}
 	total := next.total(now, a.window, every)
 	if total >= d.allowed {
-		return a.refuse(next, d, now, firm)
+		return a.refuse(next, d, now, how)
 	}
 	n := min(max(d.allowed/blocks, 1), d.allowed-total)
 	entry := draw{N: n}
@@ -130,13 +142,13 @@ func (d demand) unsettled(ctx context.Context) (bool, error) {
 }
 
 // refuse says that there is nothing left. The first of a row to say so notes it.
-func (a *account) refuse(next *ledger, d demand, now time.Time, firm bool) (answer, func()) {
+func (a *account) refuse(next *ledger, d demand, now time.Time, how manner) (answer, func()) {
 	settled := a.settled(now)
 	result := answer{refused: &Exhausted{
 		Scope: a.scope, Limit: d.limit.String(), Until: next.free(now, a.window, d.allowed), Repeat: next.Told,
 	}}
 	switch {
-	case !firm && next.total(now, a.window, settled) < d.allowed:
+	case how == quiet, how == patient && next.total(now, a.window, settled) < d.allowed:
 		result.tentative = true
 		a.forget()
 		return result, nil

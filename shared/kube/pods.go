@@ -55,6 +55,9 @@ func (p *PodFinder) Target(ctx context.Context, alert falco.Alert) (response.Tar
 	if o := p.protection.Check(guard.Subject{Namespace: ref.Namespace}); o != nil {
 		return claimed, o, nil
 	}
+	reading, done := context.WithCancel(ctx)
+	defer done()
+	early := p.readEarly(reading, alert, ref)
 	pod, namespace, err := p.read(ctx, ref)
 	if err != nil {
 		if apierrors.IsNotFound(err) {
@@ -66,10 +69,10 @@ func (p *PodFinder) Target(ctx context.Context, alert falco.Alert) (response.Tar
 		return claimed, o, nil
 	}
 	found := &Found{Pod: pod, Namespace: namespace}
-	if found.Owners, err = p.owners(ctx, pod); err != nil {
+	if found.Owners, err = p.owners(ctx, early, pod); err != nil {
 		return claimed, nil, err
 	}
-	if o, err := p.around(ctx, found); o != nil || err != nil {
+	if o, err := p.around(ctx, early, found); o != nil || err != nil {
 		return claimed, o, err
 	}
 	target := found.target(p.level)
@@ -162,7 +165,7 @@ func ownerResource(ref *metav1.OwnerReference) (Resource, bool) {
 }
 
 // owners follows the controllers from the pod upwards.
-func (p *PodFinder) owners(ctx context.Context, pod *corev1.Pod) ([]Owner, error) {
+func (p *PodFinder) owners(ctx context.Context, e early, pod *corev1.Pod) ([]Owner, error) {
 	const highest = 4 // pod, Job, CronJob: no built-in chain is longer
 	var owners []Owner
 	ref := metav1.GetControllerOf(pod)
@@ -171,8 +174,7 @@ func (p *PodFinder) owners(ctx context.Context, pod *corev1.Pod) ([]Owner, error
 		if !ok {
 			break
 		}
-		var owner Owner
-		err := p.client.Get(ctx, resource, pod.Namespace, ref.Name, &owner)
+		owner, err := p.owner(ctx, e, resource, pod.Namespace, ref.Name)
 		if apierrors.IsNotFound(err) || (err == nil && owner.UID != ref.UID) {
 			break // the owner is gone; its pods are being collected
 		}
@@ -187,15 +189,14 @@ func (p *PodFinder) owners(ctx context.Context, pod *corev1.Pod) ([]Owner, error
 }
 
 // around reads or demands what the level needs beside the pod.
-func (p *PodFinder) around(ctx context.Context, found *Found) (*response.Outcome, error) {
+func (p *PodFinder) around(ctx context.Context, e early, found *Found) (*response.Outcome, error) {
 	switch p.level {
 	case LevelNode:
 		name := found.Pod.Spec.NodeName
 		if name == "" {
 			return skip(response.NotScheduled, "the pod has no node"), nil
 		}
-		node := &corev1.Node{}
-		err := p.client.Get(ctx, Nodes, "", name, node)
+		node, err := p.node(ctx, e, name)
 		if apierrors.IsNotFound(err) {
 			return skip(response.Gone, "node %s does not exist any more", name), nil
 		}

@@ -47,6 +47,8 @@ type attempt struct {
 	note *claim.Note
 	// storm says that lock is that of the rule and the target.
 	storm bool
+	// token is what was drawn from the budget; nil is nothing yet.
+	token *budget.Token
 }
 
 // once lets one of many repeats act.
@@ -92,15 +94,19 @@ func (a *attempt) begin(ctx context.Context) (*Record, error) {
 		turn.Leave()
 		return record, err
 	}
+	// All that has to be written before the response is written at the same time. Who does not get the claim gives back the rest.
 	var noted *claim.State
 	var noteErr error
-	var both sync.WaitGroup
+	var beside sync.WaitGroup
 	if a.storm {
-		both.Go(func() { a.note, noted, noteErr = r.Claims.Note(ctx, a.eventKey, a.eventID, about, r.Keep) })
+		beside.Go(func() { a.note, noted, noteErr = r.Claims.Note(ctx, a.eventKey, a.eventID, about, r.Keep) })
+	}
+	if r.Budget != nil {
+		beside.Go(func() { a.token = r.Budget.Try(ctx, a.who(), a.target.Workload.Key, a.target.Workload.Ready) })
 	}
 	lock, done, err := turn.Make(ctx, a.eventID, about, max(r.Keep, r.Window))
 	a.lock = lock
-	both.Wait()
+	beside.Wait()
 	switch {
 	case noted != nil:
 		a.giveBack(ctx)
@@ -129,13 +135,12 @@ func (a *attempt) exhausted(ctx context.Context, key string, x *budget.Exhausted
 	return a.overBudget(x), nil
 }
 
-// spend draws from the budget, acts, and completes the claims.
+// spend draws from the budget, if that is not done, acts, and completes the claims.
 func (a *attempt) spend(ctx context.Context) (*Record, error) {
-	var token *budget.Token
-	if b := a.f.Repeats.Budget; b != nil {
+	if b := a.f.Repeats.Budget; b != nil && a.token == nil {
 		var x *budget.Exhausted
 		var err error
-		token, x, err = b.Take(ctx, a.who(), a.target.Workload.Key, a.target.Workload.Ready)
+		a.token, x, err = b.Take(ctx, a.who(), a.target.Workload.Key, a.target.Workload.Ready)
 		if err != nil || x != nil {
 			a.giveBack(ctx)
 			if err != nil {
@@ -150,21 +155,25 @@ func (a *attempt) spend(ctx context.Context) (*Record, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishing)
 	defer cancel()
 	if err != nil {
-		if token != nil && final(err) {
-			token.Return(ctx)
-		}
 		a.abandon(ctx, err)
 		return nil, err
 	}
 	if a.lock != nil && a.lock.Before != nil {
 		o = recovered(o, a.f.Activity, a.lock.Before.Event)
 	}
-	if token != nil && o.Verdict != Applied {
-		token.Return(ctx)
+	if o.Verdict != Applied {
+		a.unspend(ctx)
 	}
 	record := a.record(a.declined("response", o, a.target))
 	a.complete(ctx, record)
 	return record, nil
+}
+
+// unspend gives back what was drawn, because nothing was done.
+func (a *attempt) unspend(ctx context.Context) {
+	if a.token != nil {
+		a.token.Return(ctx)
+	}
 }
 
 // safely acts. A panic gives the claims free like any other error, and goes on.

@@ -45,6 +45,9 @@ func (a *attempt) giveBack(ctx context.Context) {
 			return nil
 		}
 		return a.note.GiveBack(ctx)
+	}, func() error {
+		a.unspend(ctx)
+		return nil
 	})
 }
 

@@ -100,18 +100,11 @@ func everything(collector string) []string {
 
 const token = "a-token-of-the-benchmarks"
 
-// Warm measures one alert to a function that runs already, until the object has changed as somebody who watches sees it. The
+// warm measures one alert to a function that runs already, until the object has changed as somebody who watches sees it. The
 // floor is a GET and the change by bare client-go, under the same account.
-func Warm(b *B) {
+func (c change) warm(b *B) {
 	collector := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	b.Cleanup(collector.Close)
-	for _, c := range changes() {
-		c.measure(b, collector.URL)
-	}
-}
-
-func (c change) measure(b *B, collector string) {
-	b.Helper()
 	kubeconfig := b.Env.ServiceAccountKubeconfig(b, c.function)
 	bare := bareClient(b, kubeconfig)
 	f := c.ground(b)
@@ -135,7 +128,7 @@ func (c change) measure(b *B, collector string) {
 			return f.await(b, c, target), time.Now()
 		},
 	}
-	for name, settings := range map[string][]string{"alone": {"CLAIMS=none"}, "everything": everything(collector)} {
+	for name, settings := range map[string][]string{"alone": {"CLAIMS=none"}, "everything": everything(collector.URL)} {
 		p := process.Start(b.T, c.function, kubeconfig, append(c.settings, settings...)...)
 		variants[name] = func(_ corev1.Pod, target metav1.Object, alert []byte) (time.Time, time.Time) {
 			done := make(chan time.Time, 1)
@@ -173,10 +166,10 @@ func (c change) report(b *B, changed, answered map[string]times) {
 	says := map[string]string{"alone": "CLAIMS=none", "everything": "claims, budgets, WHEN, token, Events, OTLP"}
 	goals := map[string]map[float64]*Goal{"alone": {0.5: AtMost(1.2), 0.99: AtMost(1.5)}, "everything": {0.5: AtMost(1.6)}}
 	for _, name := range []string{"alone", "everything"} {
-		for part, noise := range map[float64]float64{0.5: 0.15, 0.95: 0.4, 0.99: 0.8} {
+		for i, part := range []float64{0.5, 0.95, 0.99} {
 			ratio, detail := changed[name].against(changed["floor"], part)
 			b.Add(Figure{
-				ID: fmt.Sprintf("warm/%s/%s/p%.0f", c.function, name, part*100), Unit: "x", Value: ratio, Detail: detail, Goal: goals[name][part], Noise: noise,
+				ID: fmt.Sprintf("warm/%s/%s/p%.0f", c.function, name, part*100), Unit: "x", Value: ratio, Detail: detail, Goal: goals[name][part], Noise: []float64{0.15, 0.4, 0.8}[i],
 				What: fmt.Sprintf("%s, one alert until the change is seen, %s, p%.0f", c.function, says[name], part*100),
 			})
 		}
