@@ -162,6 +162,20 @@ prove: dist/tools/controlplane dist/tools/images dist/tools/helm build dist/bin/
 	@go test -tags prove -c -o dist/bin/prove ./test/prove
 	@cd test/prove && ../../dist/bin/cluster run -- ../../dist/bin/prove $(if $(SET),-set $(SET))
 
+.PHONY: bench
+bench: bench-binary ## Measure everything against its floor, and write docs/benchmarks.md; SET=warm for what begins so, SAMPLES=300.
+	@cd test/bench && ../../dist/bin/cluster run -- ../../dist/bin/bench -test.timeout 60m -set '$(SET)' $(if $(SAMPLES),-samples $(SAMPLES))
+	@go run ./test/generate
+
+.PHONY: bench-check
+bench-check: bench-binary ## Measure again, and fail where a ratio is worse than what docs/benchmarks.md has by more than chance.
+	@cd test/bench && ../../dist/bin/cluster run -- ../../dist/bin/bench -test.timeout 60m -check -set '$(SET)' $(if $(SAMPLES),-samples $(SAMPLES))
+
+.PHONY: bench-binary
+bench-binary: dist/tools/controlplane build
+	@go build -o dist/bin/cluster ./test/cluster/cmd/cluster
+	@go test -tags bench -c -o dist/bin/bench ./test/bench
+
 .PHONY: new
 new: ## Start a function: make new FUNCTION=name.
 	go run ./test/new $(FUNCTION)

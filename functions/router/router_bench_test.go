@@ -51,7 +51,7 @@ func benchRouter(b *testing.B, triggers int, functionURL string) *router {
 // BenchmarkTake is an event by take() that no Trigger wants: reading, naming, matching, and the line in the log.
 // BenchmarkMatch is the same for one that a Trigger wants, without the delivery.
 func BenchmarkTake(b *testing.B) {
-	for _, triggers := range []int{10, 1000} {
+	for _, triggers := range []int{10, 100, 1000} {
 		for name, rule := range map[string]string{"unwanted": "no such rule", "wanted": "rule 5"} {
 			b.Run(fmt.Sprintf("%s/%d-triggers", name, triggers), func(b *testing.B) {
 				e := benchRouter(b, triggers, "http://127.0.0.1:1").engine

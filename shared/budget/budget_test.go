@@ -224,6 +224,54 @@ func TestRefusalGivesBack(t *testing.T) {
 	})
 }
 
+// What is tried beside something else draws like any other, and is refused without a trace: whoever is refused in earnest is
+// still the first, and nothing of any scope is lost.
+func TestTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		s := store.NewMemory(c.Now)
+		replica := func() *budget.Budget {
+			return budget.New(s, "delete-pod", settings(t, "2/1m", "1/1m", "3/1h"), c.Now)
+		}
+		try := func(b *budget.Budget, who, workload string) *budget.Token {
+			return b.Try(t.Context(), who, workload, 5)
+		}
+		a, b := replica(), replica()
+		first := try(a, "1", "Deployment/shop/cart")
+		if first == nil {
+			t.Fatal("nothing is in the way, and nothing was drawn")
+		}
+		for i := range 3 {
+			if try(b, fmt.Sprint("refused ", i), "Deployment/shop/cart") != nil {
+				t.Error("the workload's budget is used up, and one was drawn")
+			}
+		}
+		if x := refusedFor(t, b, "3", "Deployment/shop/cart", 5); x.Repeat || x.Scope != "workload" {
+			t.Errorf("refused with %+v: want the first refusal, of the workload", x)
+		}
+		drawnFor(t, b, "4", "Deployment/shop/web", 5) // The function's second: the tries have cost it nothing.
+		if try(b, "5", "Deployment/shop/api") != nil {
+			t.Error("the function's budget is used up, and one was drawn")
+		}
+		first.Return(t.Context())
+		if try(a, "6", "Deployment/shop/cart") == nil {
+			t.Error("it was given back, and nothing is drawn")
+		}
+	})
+}
+
+// Where the store does not answer nothing is drawn, and Take says why.
+func TestTryWithoutAStore(t *testing.T) {
+	s := &counted{Store: store.NewMemory(time.Now), fail: func(string) error { return errors.New("no store") }}
+	b := budget.New(s, "delete-pod", settings(t, "2/1m", "off", "off"), time.Now)
+	if b.Try(t.Context(), "1", "", 0) != nil {
+		t.Error("something was drawn")
+	}
+	if _, _, err := b.Take(t.Context(), "1", "", 0); err == nil {
+		t.Error("want an error")
+	}
+}
+
 func TestReturn(t *testing.T) {
 	for name, of := range map[string]struct {
 		limit string

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 var (
 	set     = flag.String("set", "", "measure the sets whose names begin like this")
 	samples = flag.Int("samples", 300, "how often a time is taken")
+	check   = flag.Bool("check", false, "compare with what is written, and write nothing")
 )
 
 func TestMain(m *testing.M) {
@@ -34,11 +36,29 @@ func chosen() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(bench.Sets())), func(name string) bool { return !strings.HasPrefix(name, *set) })
 }
 
+// TestBench writes what it measures beside what is written already, or compares it with that.
 func TestBench(t *testing.T) {
+	file := filepath.Join(testkit.Root(t), "test", "bench", "results.json")
+	before, err := bench.Read(file)
+	if err != nil && (*check || !os.IsNotExist(err)) {
+		t.Fatal(err)
+	}
 	report := bench.NewReport(t)
 	for _, name := range chosen() {
 		t.Run(name, func(t *testing.T) {
 			bench.Sets()[name](&bench.B{T: t, Env: testkit.Cluster(t), Samples: *samples, Report: report})
 		})
+	}
+	fmt.Println(report.Markdown())
+	switch {
+	case t.Failed():
+	case *check:
+		for _, worse := range report.Worse(before) {
+			t.Error(worse)
+		}
+	default:
+		if err := report.With(before).Write(file); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -114,7 +114,7 @@ func (b *B) Add(f Figure) {
 func NewReport(tb testing.TB) *Report {
 	tb.Helper()
 	return &Report{Date: time.Now().UTC().Format(time.DateOnly), Commit: commit(tb), Machine: Machine{
-		CPU: field(tb, "/proc/cpuinfo", "model name"), Cores: runtime.NumCPU(), Memory: field(tb, "/proc/meminfo", "MemTotal"),
+		CPU: fieldOf(tb, "/proc/cpuinfo", "model name"), Cores: runtime.NumCPU(), Memory: fieldOf(tb, "/proc/meminfo", "MemTotal"),
 		System: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
 	}}
 }
@@ -128,8 +128,8 @@ func commit(tb testing.TB) string {
 	return strings.TrimSpace(string(out))
 }
 
-// field is the first value of a name in a file of /proc.
-func field(tb testing.TB, file, name string) string {
+// fieldOf is the first value of a name in a file of /proc.
+func fieldOf(tb testing.TB, file, name string) string {
 	tb.Helper()
 	content, err := os.ReadFile(filepath.Clean(file))
 	if err != nil {

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -128,8 +130,10 @@ func (c change) warm(b *B) {
 			return f.await(b, c, target), time.Now()
 		},
 	}
+	programs := map[string]*process.Process{}
 	for name, settings := range map[string][]string{"alone": {"CLAIMS=none"}, "everything": everything(collector.URL)} {
 		p := process.Start(b.T, c.function, kubeconfig, append(c.settings, settings...)...)
+		programs[name] = p
 		variants[name] = func(_ corev1.Pod, target metav1.Object, alert []byte) (time.Time, time.Time) {
 			done := make(chan time.Time, 1)
 			go func() {
@@ -143,9 +147,14 @@ func (c change) warm(b *B) {
 			return changed, <-done
 		}
 	}
-	changed, answered := map[string]times{}, map[string]times{}
+	changed, answered, before := map[string]times{}, map[string]times{}, map[string]time.Duration{}
 	const warm = 20
 	for i := range b.Samples + warm {
+		for name, p := range programs {
+			if i == warm {
+				before[name] = p.CPU()
+			}
+		}
 		for _, name := range []string{"floor", "alone", "everything"} {
 			pod, target := f.next(b)
 			alert := testkit.AlertFor(b, pod, testkit.Set("rule", fmt.Sprintf("Rule %d of %s", i, name)))
@@ -158,25 +167,36 @@ func (c change) warm(b *B) {
 		}
 	}
 	c.report(b, changed, answered)
+	for _, name := range slices.Sorted(maps.Keys(programs)) {
+		used := (programs[name].CPU() - before[name]) / time.Duration(b.Samples)
+		b.Add(Figure{
+			ID: "warm/" + c.function + "/" + name + "/cpu", What: c.function + ", one alert, CPU time of the function, " + says(name),
+			Unit: "ms", Value: used.Seconds() * 1000,
+		})
+	}
+}
+
+// says is what a variant is to people.
+func says(variant string) string {
+	return map[string]string{"alone": "CLAIMS=none", "everything": "claims, budgets, WHEN, token, Events, OTLP"}[variant]
 }
 
 // report adds the figures. The goals are those of the change; the answer comes after it, and after the records of it.
 func (c change) report(b *B, changed, answered map[string]times) {
 	b.Helper()
-	says := map[string]string{"alone": "CLAIMS=none", "everything": "claims, budgets, WHEN, token, Events, OTLP"}
 	goals := map[string]map[float64]*Goal{"alone": {0.5: AtMost(1.2), 0.99: AtMost(1.5)}, "everything": {0.5: AtMost(1.6)}}
 	for _, name := range []string{"alone", "everything"} {
 		for i, part := range []float64{0.5, 0.95, 0.99} {
 			ratio, detail := changed[name].against(changed["floor"], part)
 			b.Add(Figure{
 				ID: fmt.Sprintf("warm/%s/%s/p%.0f", c.function, name, part*100), Unit: "x", Value: ratio, Detail: detail, Goal: goals[name][part], Noise: []float64{0.15, 0.4, 0.8}[i],
-				What: fmt.Sprintf("%s, one alert until the change is seen, %s, p%.0f", c.function, says[name], part*100),
+				What: fmt.Sprintf("%s, one alert until the change is seen, %s, p%.0f", c.function, says(name), part*100),
 			})
 		}
 		ratio, detail := answered[name].against(answered["floor"], 0.5)
 		b.Add(Figure{
 			ID: fmt.Sprintf("warm/%s/%s/answer", c.function, name), Unit: "x", Value: ratio, Detail: detail, Noise: 0.2,
-			What: fmt.Sprintf("%s, one alert until it is answered, %s, p50", c.function, says[name]),
+			What: fmt.Sprintf("%s, one alert until it is answered, %s, p50", c.function, says(name)),
 		})
 	}
 }

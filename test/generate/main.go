@@ -1,6 +1,6 @@
 // Command generate writes the parts of the documentation that the code already says: the
-// parameter tables in the functions' READMEs, the table of functions in the project's, and
-// docs/reasons.md. With --check it writes nothing and exits 1 if anything is out of date.
+// parameter tables in the functions' READMEs, the table of functions in the project's,
+// docs/reasons.md, and the figures of docs/benchmarks.md from those that make bench has written. With --check it writes nothing and exits 1 if anything is out of date.
 //
 // Run it at the root of the repository, after make build.
 package main
@@ -16,6 +16,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/riposte-dev/riposte/test/bench"
 )
 
 func main() {
@@ -88,7 +90,18 @@ func run(ctx context.Context, check bool) (stale []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return stale, put("docs/reasons.md", reasons)
+	if err := put("docs/reasons.md", reasons); err != nil {
+		return nil, err
+	}
+	measured, err := bench.Read("test/bench/results.json")
+	if err != nil {
+		return nil, err
+	}
+	figures, err := replaceBlock("docs/benchmarks.md", "figures", measured.Markdown())
+	if err != nil {
+		return nil, err
+	}
+	return stale, put("docs/benchmarks.md", figures)
 }
 
 // output is what a function's binary prints.

@@ -106,7 +106,7 @@ func (p *Process) Post(r *http.Request) testkit.Answer {
 		p.tb.Fatal(err)
 	}
 	fresh.Header = r.Header.Clone()
-	response, err := p.client.Do(fresh)
+	response, err := p.client.Do(fresh) //nolint:bodyclose // ReadAnswer closes it.
 	if err != nil {
 		p.tb.Fatalf("post to %s: %v", p.URL, err)
 	}
@@ -128,6 +128,19 @@ func (p *Process) Deliver(ctx context.Context, body []byte) (testkit.Answer, err
 	return p.Send(ctx, body, "")
 }
 
+// Stream sends a body as it comes, and gives the status of the answer.
+func (p *Process) Stream(ctx context.Context, body io.Reader) (status int, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL, body)
+	if err != nil {
+		return 0, err
+	}
+	answer, err := p.client.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	return answer.StatusCode, answer.Body.Close()
+}
+
 // Send is Deliver with a token.
 func (p *Process) Send(ctx context.Context, body []byte, token string) (testkit.Answer, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL, bytes.NewReader(body))
@@ -137,7 +150,7 @@ func (p *Process) Send(ctx context.Context, body []byte, token string) (testkit.
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	response, err := p.client.Do(r)
+	response, err := p.client.Do(r) //nolint:bodyclose // ReadAnswer closes it.
 	if err != nil {
 		return testkit.Answer{}, err
 	}
@@ -169,20 +182,26 @@ func Try(tb testing.TB, url, token, body string) (status int, text string) {
 // Memory is a figure of the process's memory in bytes: VmRSS now, or VmHWM at its highest. proc_pid_status(5).
 func (p *Process) Memory(name string) int {
 	p.tb.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Command.Process.Pid))
+	return Memory(p.tb, p.Command.Process.Pid, name)
+}
+
+// Memory is Process.Memory of any process.
+func Memory(tb testing.TB, pid int, name string) int {
+	tb.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		p.tb.Fatal(err)
+		tb.Fatal(err)
 	}
 	for line := range strings.Lines(string(status)) {
 		if rest, ok := strings.CutPrefix(line, name+":"); ok {
 			kilobytes, err := strconv.Atoi(strings.Fields(rest)[0])
 			if err != nil {
-				p.tb.Fatal(err)
+				tb.Fatal(err)
 			}
 			return kilobytes << 10
 		}
 	}
-	p.tb.Fatalf("no %s in /proc", name)
+	tb.Fatalf("no %s in /proc", name)
 	return 0
 }
 

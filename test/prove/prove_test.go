@@ -45,7 +45,7 @@ func (p proof) row(claim, figure, bound string, holds bool) {
 }
 
 func sets() map[string]func(proof) {
-	return map[string]func(proof){"main-job": mainJob, "delivery": delivery, "safety": safety, "platforms": platforms}
+	return map[string]func(proof){"main-job": mainJob, "delivery": delivery, "safety": safety, "platforms": platforms, "performance": performance}
 }
 
 func TestMain(m *testing.M) {
