@@ -2,7 +2,9 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -12,62 +14,68 @@ import (
 
 // early is what is read at the same time as the pod, because the alert lets expect that it will be needed: a reading that waits
 // for the one before costs as much time again. It is a matter of speed alone. What the pod says of its owners and of its node
-// decides what is looked at; what was read early and is not that goes unseen, and what could not be read early is read then.
+// decides what is looked at, and what was read early and is not that goes unseen.
+//
+// Alerts that come at once, about the pods of one workload, share a reading that is under way.
 type early struct {
-	owners map[string]func() (Owner, error)
-	nodes  map[string]func() (corev1.Node, error)
+	finder    *PodFinder
+	namespace func() (corev1.Namespace, error)
+	owners    map[string]func() (Owner, error)
+	nodes     map[string]func() (corev1.Node, error)
 }
 
 // readEarly begins to read. It ends with ctx.
 func (p *PodFinder) readEarly(ctx context.Context, alert falco.Alert, ref falco.PodRef) early {
-	e := early{owners: map[string]func() (Owner, error){}, nodes: map[string]func() (corev1.Node, error){}}
+	e := early{
+		finder: p, owners: map[string]func() (Owner, error){}, nodes: map[string]func() (corev1.Node, error){},
+		namespace: begin[corev1.Namespace](ctx, p, Namespaces, "", ref.Namespace),
+	}
 	for resource, name := range likelyOwners(ref.Name) {
-		e.owners[resource.path(ref.Namespace, name)] = begin(func(into *Owner) error { return p.client.Get(ctx, resource, ref.Namespace, name, into) })
+		e.owners[resource.path(ref.Namespace, name)] = begin[Owner](ctx, p, resource, ref.Namespace, name)
 	}
 	// Falco's chart can set the name of the node as the hostname.
 	if node := alert.Hostname; p.level == LevelNode && node != "" && len(validation.IsDNS1123Subdomain(node)) == 0 {
-		e.nodes[node] = begin(func(into *corev1.Node) error { return p.client.Get(ctx, Nodes, "", node, into) })
+		e.nodes[node] = begin[corev1.Node](ctx, p, Nodes, "", node)
 	}
 	return e
 }
 
-// begin calls get and does not wait for it; wait does.
-func begin[T any](get func(into *T) error) (wait func() (T, error)) {
-	var value T
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		err = get(&value)
-	}()
-	return func() (T, error) {
-		<-done
-		return value, err
-	}
+// begin reads an object and does not wait for it; wait does. What is read is not to be changed: others may have it too.
+func begin[T any](ctx context.Context, p *PodFinder, r Resource, namespace, name string) (wait func() (T, error)) {
+	result := p.readings.DoChan(r.path(namespace, name), func() (any, error) {
+		var object T
+		err := p.client.Get(ctx, r, namespace, name, &object)
+		return object, err
+	})
+	return sync.OnceValues(func() (T, error) {
+		read := <-result
+		object, _ := read.Val.(T)
+		return object, read.Err
+	})
 }
 
-// owner reads a controller, if it was not read early.
-func (p *PodFinder) owner(ctx context.Context, e early, resource Resource, namespace, name string) (Owner, error) {
-	if wait, ok := e.owners[resource.path(namespace, name)]; ok {
-		if owner, err := wait(); err == nil {
-			return owner, nil
+// read waits for what was begun, or reads it now if it was not.
+func read[T any](ctx context.Context, p *PodFinder, wait func() (T, error), r Resource, namespace, name string) (T, error) {
+	if wait != nil {
+		object, err := wait()
+		if !errors.Is(err, context.Canceled) || ctx.Err() != nil { // Somebody else began it, and needs it no more.
+			return object, err
 		}
 	}
-	var owner Owner
-	err := p.client.Get(ctx, resource, namespace, name, &owner)
-	return owner, err
+	var object T
+	err := p.client.Get(ctx, r, namespace, name, &object)
+	return object, err
 }
 
-// node reads a node, if it was not read early.
-func (p *PodFinder) node(ctx context.Context, e early, name string) (*corev1.Node, error) {
-	if wait, ok := e.nodes[name]; ok {
-		if node, err := wait(); err == nil {
-			return &node, nil
-		}
-	}
-	node := &corev1.Node{}
-	err := p.client.Get(ctx, Nodes, "", name, node)
-	return node, err
+// owner is a controller.
+func (e early) owner(ctx context.Context, r Resource, namespace, name string) (Owner, error) {
+	return read(ctx, e.finder, e.owners[r.path(namespace, name)], r, namespace, name)
+}
+
+// node is a node.
+func (e early) node(ctx context.Context, name string) (*corev1.Node, error) {
+	node, err := read(ctx, e.finder, e.nodes[name], Nodes, "", name)
+	return &node, err
 }
 
 // generated are the letters that Kubernetes makes names of: k8s.io/apimachinery/pkg/util/rand.

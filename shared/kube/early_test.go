@@ -1,6 +1,9 @@
 package kube_test
 
 import (
+	"context"
+	"errors"
+	"net/http"
 	"testing"
 	"time"
 
@@ -8,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/testkit"
 )
 
@@ -102,14 +106,54 @@ func TestHintsThatAreWrong(t *testing.T) {
 	}
 }
 
-// A controller that could not be read early is read when it is known that it is one.
-func TestEarlyReadingThatFails(t *testing.T) {
+// A reading that fails is no hint that was wrong.
+func TestReadingThatFails(t *testing.T) {
+	t.Parallel()
+	env := testkit.Cluster(t)
+	pod := env.Deploy(t, testkit.Deployment(env.Namespace(t), "web", 1))[0]
+	for _, resource := range []string{"namespaces", "replicasets", "deployments"} {
+		client, proxy := newClient(t, env, false)
+		proxy.Inject(&testkit.Fault{Resource: resource, Times: 1, Effect: testkit.Answers(http.StatusForbidden, 0)})
+		finder := kube.NewPodFinder(client, protection(), kube.LevelPod)
+		if _, _, err := finder.Target(t.Context(), decode(t, testkit.AlertFor(t, pod))); response.KindOf(err) != response.Permanent {
+			t.Errorf("%s may not be read, and the error is %v: want a permanent one", resource, err)
+		}
+	}
+}
+
+// Who shares a reading is not let down where the one who began it needs it no more.
+func TestSharedReadings(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
 	client, proxy := newClient(t, env, false)
-	pod := env.Deploy(t, testkit.Deployment(env.Namespace(t), "web", 1))[0]
-	proxy.Inject(&testkit.Fault{Resource: "replicasets", Times: 1, Effect: testkit.Answers(403, 0)})
-	if verdict, found, _ := find(t, kube.NewPodFinder(client, protection(), kube.LevelPod), testkit.AlertFor(t, pod)); verdict != "found" || len(found.Owners) != 2 {
-		t.Errorf("%s, want found with two owners", verdict)
+	pods := env.Deploy(t, testkit.Deployment(env.Namespace(t), "web", 2))
+	finder := kube.NewPodFinder(client, protection(), kube.LevelPod)
+	held := proxy.Inject(&testkit.Fault{Resource: "deployments", Times: 1, Effect: testkit.Hangs()})
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() {
+		_, _, err := finder.Target(ctx, decode(t, testkit.AlertFor(t, pods[0])))
+		first <- err
+	}()
+	<-held.Reached()
+	verdict := make(chan string, 1)
+	go func() {
+		v, _, _ := find(t, finder, testkit.AlertFor(t, pods[1]))
+		verdict <- v
+	}()
+	testkit.Eventually(t, "the second has read its pod", func(context.Context) error {
+		for _, r := range proxy.Requests() {
+			if r.Resource == "pods" && r.Name == pods[1].Name && r.Status != 0 {
+				return nil
+			}
+		}
+		return errors.New("it has not")
+	})
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("the first ends with %v, want that it was called off", err)
+	}
+	if got := <-verdict; got != "found" {
+		t.Errorf("the second is %s, want found", got)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,6 +27,7 @@ type PodFinder struct {
 	client     *Client
 	protection guard.Protection
 	level      Level
+	readings   singleflight.Group
 }
 
 // NewPodFinder makes a finder whose targets are the objects of level.
@@ -58,7 +60,7 @@ func (p *PodFinder) Target(ctx context.Context, alert falco.Alert) (response.Tar
 	reading, done := context.WithCancel(ctx)
 	defer done()
 	early := p.readEarly(reading, alert, ref)
-	pod, namespace, err := p.read(ctx, ref)
+	pod, namespace, err := p.read(ctx, early, ref)
 	if err != nil {
 		if apierrors.IsNotFound(err) {
 			return claimed, skip(response.Gone, "pod %s/%s does not exist any more", ref.Namespace, ref.Name), nil
@@ -94,17 +96,14 @@ func plausible(ref falco.PodRef) *response.Outcome {
 	return nil
 }
 
-// read gets the pod and its namespace at the same time.
-func (p *PodFinder) read(ctx context.Context, ref falco.PodRef) (*corev1.Pod, *corev1.Namespace, error) {
-	pod, namespace := &corev1.Pod{}, &corev1.Namespace{}
-	done := make(chan error, 1)
-	go func() { done <- p.client.Get(ctx, Namespaces, "", ref.Namespace, namespace) }()
-	err := p.client.Get(ctx, Pods, ref.Namespace, ref.Name, pod)
-	namespaceErr := <-done
-	if err != nil {
+// read gets the pod and its namespace.
+func (p *PodFinder) read(ctx context.Context, e early, ref falco.PodRef) (*corev1.Pod, *corev1.Namespace, error) {
+	pod := &corev1.Pod{}
+	if err := p.client.Get(ctx, Pods, ref.Namespace, ref.Name, pod); err != nil {
 		return nil, nil, err
 	}
-	return pod, namespace, namespaceErr
+	namespace, err := read(ctx, p, e.namespace, Namespaces, "", ref.Namespace)
+	return pod, &namespace, err
 }
 
 // sameIncarnation declines a pod that has the name but is not the one that raised the alert.
@@ -174,7 +173,7 @@ func (p *PodFinder) owners(ctx context.Context, e early, pod *corev1.Pod) ([]Own
 		if !ok {
 			break
 		}
-		owner, err := p.owner(ctx, e, resource, pod.Namespace, ref.Name)
+		owner, err := e.owner(ctx, resource, pod.Namespace, ref.Name)
 		if apierrors.IsNotFound(err) || (err == nil && owner.UID != ref.UID) {
 			break // the owner is gone; its pods are being collected
 		}
@@ -196,7 +195,7 @@ func (p *PodFinder) around(ctx context.Context, e early, found *Found) (*respons
 		if name == "" {
 			return skip(response.NotScheduled, "the pod has no node"), nil
 		}
-		node, err := p.node(ctx, e, name)
+		node, err := e.node(ctx, name)
 		if apierrors.IsNotFound(err) {
 			return skip(response.Gone, "node %s does not exist any more", name), nil
 		}
