@@ -30,25 +30,29 @@ type Config struct {
 	_ string `env:"AWS_REGION" help:"Region of the function, if LAMBDA_FUNCTION is not its full ARN; read by the AWS SDK, as are its other variables."`
 }
 
-const qualifierPattern = `[$a-zA-Z0-9_.-]{1,128}`
+const qualifierPattern = `[$a-zA-Z0-9_.-]+`
 
-// functionName matches a name, a part of an ARN, or an ARN, with a qualifier or without.
+// functionName matches a name, a part of an ARN, or an ARN, with a qualifier or without. How long name and qualifier may be
+// is not in the pattern, which would be compiled to thousands of steps for it at each start.
 // https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_RequestParameters
 var functionName = regexp.MustCompile(
-	`^(?:arn:aws[a-z-]*:lambda:([a-z0-9-]+):\d{12}:function:|\d{12}:function:)?[a-zA-Z0-9_-]{1,64}(?::(` + qualifierPattern + `))?$`)
+	`^(?:arn:aws[a-z-]*:lambda:([a-z0-9-]+):\d{12}:function:|\d{12}:function:)?([a-zA-Z0-9_-]+)(?::(` + qualifierPattern + `))?$`)
 
-var qualifier = regexp.MustCompile(`^` + qualifierPattern + `$`)
+const (
+	maxName      = 64
+	maxQualifier = 128
+)
 
 // Validate checks that the names can be those of a function.
 func (c Config) Validate() error {
 	parts := functionName.FindStringSubmatch(c.Function)
 	switch {
-	case parts == nil:
+	case parts == nil || len(parts[2]) > maxName || len(parts[3]) > maxQualifier:
 		return fmt.Errorf("LAMBDA_FUNCTION is %q: want a name, or an ARN such as arn:aws:lambda:eu-west-1:123456789012:function:NAME", c.Function)
-	case c.Qualifier != "" && !qualifier.MatchString(c.Qualifier):
+	case c.Qualifier != "" && (len(c.Qualifier) > maxQualifier || !regexp.MustCompile(`^`+qualifierPattern+`$`).MatchString(c.Qualifier)):
 		return fmt.Errorf("LAMBDA_QUALIFIER is %q: want a version or an alias", c.Qualifier)
-	case c.Qualifier != "" && parts[2] != "":
-		return fmt.Errorf("LAMBDA_QUALIFIER is %q and LAMBDA_FUNCTION ends in %q: want one of them", c.Qualifier, parts[2])
+	case c.Qualifier != "" && parts[3] != "":
+		return fmt.Errorf("LAMBDA_QUALIFIER is %q and LAMBDA_FUNCTION ends in %q: want one of them", c.Qualifier, parts[3])
 	}
 	return nil
 }

@@ -357,6 +357,11 @@ func TestSettings(t *testing.T) {
 		"a URL":                        {Config{Function: "https://abc.lambda-url.eu-west-1.on.aws/"}, "LAMBDA_FUNCTION"},
 		"an ARN of something else":     {Config{Function: "arn:aws:sns:eu-west-1:123456789012:topic"}, "LAMBDA_FUNCTION"},
 		"two aliases":                  {Config{Function: "answer:live", Qualifier: "live"}, "LAMBDA_QUALIFIER"},
+		"the longest name and alias":   {Config{Function: strings.Repeat("a", 64) + ":" + strings.Repeat("b", 128)}, ""},
+		"a name that is too long":      {Config{Function: strings.Repeat("a", 65)}, "LAMBDA_FUNCTION"},
+		"an alias too long in it":      {Config{Function: "answer:" + strings.Repeat("b", 129)}, "LAMBDA_FUNCTION"},
+		"the longest alias":            {Config{Function: "answer", Qualifier: strings.Repeat("b", 128)}, ""},
+		"an alias that is too long":    {Config{Function: "answer", Qualifier: strings.Repeat("b", 129)}, "LAMBDA_QUALIFIER"},
 		"an alias that cannot be":      {Config{Function: "answer", Qualifier: "a b"}, "LAMBDA_QUALIFIER"},
 		"an alias with another inside": {Config{Function: "answer", Qualifier: "a:b"}, "LAMBDA_QUALIFIER"},
 	}

@@ -2,16 +2,7 @@ package function
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
-
-	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 
 	"github.com/riposte-dev/riposte/shared/artifact"
 )
@@ -42,47 +33,14 @@ type object struct {
 	modified time.Time
 }
 
-// list goes through the objects in one folder. One that comes or goes meanwhile is seen or not: the bucket's own way
-// ends at a file that is gone, which in a folder that is written to all the time is soon.
+// list goes through the objects in one folder.
 func (s *store) list(ctx context.Context, folder string, each func(object)) error {
-	if s.Folder() == "" {
-		return s.listBucket(ctx, folder, each)
-	}
-	files, err := os.ReadDir(filepath.Join(s.Folder(), folder))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("list %s: %w", folder, err)
-	}
-	for _, file := range files {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if info, err := file.Info(); err == nil && info.Mode().IsRegular() {
-			each(object{folder + "/" + file.Name(), info.ModTime()})
-		}
-	}
-	return nil
-}
-
-func (s *store) listBucket(ctx context.Context, folder string, each func(object)) error {
-	list := s.Bucket().List(&blob.ListOptions{Prefix: folder + "/"})
-	for {
-		one, err := list.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("list %s: %w", folder, err)
-		}
-		each(object{one.Key, one.ModTime})
-	}
+	return s.List(ctx, folder, func(o artifact.Object) { each(object{o.Name, o.Modified}) })
 }
 
 // remove removes an object that may be gone already.
 func (s *store) remove(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	if err := s.Bucket().Delete(ctx, name); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
-		return fmt.Errorf("remove %s: %w", name, err)
-	}
-	return nil
+	return s.Remove(ctx, name)
 }

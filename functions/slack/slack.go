@@ -34,9 +34,6 @@ type Config struct {
 	Template   Template      `env:"MESSAGE_TEMPLATE" help:"Go template of the message text, in place of the built-in one; the README lists its fields."`
 }
 
-// channelID is what the Web API takes everywhere; names work in some methods only.
-var channelID = regexp.MustCompile(`^[CGD][A-Z0-9]{2,}$`)
-
 // Validate checks that there is exactly one way to post, and that it can work.
 func (c Config) Validate() error {
 	switch {
@@ -56,6 +53,8 @@ func (c Config) Validate() error {
 func (c Config) validateToken() error {
 	_, err := botToken(c.Token)
 	_, urlErr := outbound.ParseURL(c.APIURL)
+	// An ID is what the Web API takes everywhere; names work in some methods only.
+	channelID := regexp.MustCompile(`^[CGD][A-Z0-9]{2,}$`)
 	switch {
 	case err != nil:
 		return err

@@ -133,7 +133,7 @@ func classify(err error) error {
 		return inSlacksWords(err)
 	case errors.As(err, &refused):
 		said := refused.Err
-		if !word.MatchString(said) {
+		if !isWord(said) {
 			said = "an unknown error"
 		}
 		kind := response.Permanent

@@ -69,15 +69,15 @@ func webhookURL(secret config.Secret) (*url.URL, error) {
 	return u, nil
 }
 
-// word is one of Slack's words for what is wrong, such as channel_is_archived. Anything else an answer says could
-// be anybody's text.
-var word = regexp.MustCompile(`^[a-z][a-z_]{1,63}$`)
+// isWord says whether a text is one of Slack's words for what is wrong, such as channel_is_archived. Anything else an answer
+// says could be anybody's text.
+func isWord(text string) bool { return regexp.MustCompile(`^[a-z][a-z_]{1,63}$`).MatchString(text) }
 
 // inSlacksWords adds Slack's own word to an error, where it gave one.
 func inSlacksWords(err error) error {
 	var status *outbound.StatusError
 	if errors.As(err, &status) {
-		if said := bytes.TrimSpace(status.Body); word.Match(said) {
+		if said := string(bytes.TrimSpace(status.Body)); isWord(said) {
 			return fmt.Errorf("%w: %s", err, said)
 		}
 	}

@@ -24,8 +24,6 @@ func Check(text string) error {
 	return err
 }
 
-var beforeHost = regexp.MustCompile(`//.*@`)
-
 // Shown is an address as an error quotes it: without the user name and password that some write into it, and without
 // parameters, into which they write keys.
 func Shown(address string) string {
@@ -33,7 +31,7 @@ func Shown(address string) string {
 	if more {
 		address += "?..."
 	}
-	return beforeHost.ReplaceAllString(address, "//...@")
+	return regexp.MustCompile(`//.*@`).ReplaceAllString(address, "//...@")
 }
 
 func parse(text string) (*url.URL, error) {

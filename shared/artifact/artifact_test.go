@@ -11,9 +11,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/riposte-dev/riposte/shared/artifact"
 	"github.com/riposte-dev/riposte/shared/artifact/artifacttest"
@@ -100,6 +103,96 @@ func TestObjects(t *testing.T) {
 				t.Errorf("after a probe the error is %v", err)
 			}
 		})
+	}
+}
+
+func TestObjectsAreListedAndRemoved(t *testing.T) {
+	t.Parallel()
+	for name, s := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			list := func() (names []string) {
+				t.Helper()
+				if err := s.List(t.Context(), "a", func(o artifact.Object) {
+					if age := time.Since(o.Modified); age < -time.Minute || age > time.Minute {
+						t.Errorf("%s was written %s ago", o.Name, age)
+					}
+					names = append(names, o.Name)
+				}); err != nil {
+					t.Fatal(err)
+				}
+				slices.Sort(names)
+				return names
+			}
+			if names := list(); len(names) > 0 {
+				t.Errorf("before it is written to there is %v", names)
+			}
+			for _, key := range []string{"a/1", "a/2", "aa/3", "b/4", "5"} {
+				if err := s.Write(t.Context(), key, "text/plain", nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff([]string{"a/1", "a/2"}, list()); diff != "" {
+				t.Error(diff)
+			}
+			for range 2 { // It may be gone already.
+				if err := s.Remove(t.Context(), "a/1"); err != nil {
+					t.Error(err)
+				}
+			}
+			if diff := cmp.Diff([]string{"a/2"}, list()); diff != "" {
+				t.Error(diff)
+			}
+			if _, err := s.Read(t.Context(), "a", -1); !errors.Is(err, artifact.ErrNotFound) {
+				t.Errorf("reading a folder gives %v", err)
+			}
+		})
+	}
+}
+
+// S3 lists a thousand objects at a time.
+func TestListOfManyObjects(t *testing.T) {
+	t.Parallel()
+	page := func(more, next, key string) string {
+		return `<ListBucketResult><IsTruncated>` + more + `</IsTruncated><NextContinuationToken>` + next + `</NextContinuationToken>` +
+			`<Contents><Key>` + key + `</Key></Contents></ListBucketResult>`
+	}
+	server := artifacttest.Start(t)
+	server.Break(func(r *http.Request) bool { return r.Method == http.MethodGet }, func(w http.ResponseWriter, r *http.Request) {
+		body := page("true", "x", "prefix/a/1")
+		if r.URL.Query().Get("continuation-token") == "x" {
+			body = page("false", "", "prefix/a/2")
+		}
+		_, _ = io.WriteString(w, body)
+	})
+	var names []string
+	err := open(t, server.URL(artifacttest.Bucket, "prefix")).List(t.Context(), "a", func(o artifact.Object) { names = append(names, o.Name) })
+	if diff := cmp.Diff([]string{"a/1", "a/2"}, names); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}
+
+func TestNamesOutsideOfTheFolder(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	s := open(t, "file://"+folder+"/store")
+	if err := os.WriteFile(filepath.Join(folder, "secret"), []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if body, err := s.Read(t.Context(), "../secret", -1); err == nil {
+		t.Errorf("read %q", body)
+	}
+	if err := s.Remove(t.Context(), "../secret"); err == nil {
+		t.Error("it is removed")
+	}
+	if err := s.Write(t.Context(), "../secret", "text/plain", nil); err == nil {
+		t.Error("it is written")
+	}
+	if err := s.List(t.Context(), "..", func(o artifact.Object) { t.Errorf("there is %s", o.Name) }); err == nil {
+		t.Error("it is listed")
+	}
+	if body, err := os.ReadFile(filepath.Join(folder, "secret")); err != nil || string(body) != "secret" {
+		t.Errorf("it is %q (%v)", body, err)
 	}
 }
 

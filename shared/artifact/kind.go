@@ -56,6 +56,12 @@ func isForbidden(err error) bool {
 	return false
 }
 
+// isMissing says that S3 has no such object.
+func isMissing(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && (api.ErrorCode() == "NoSuchKey" || api.ErrorCode() == "NotFound")
+}
+
 func isNoBucket(err error) bool {
 	var api smithy.APIError
 	return errors.As(err, &api) && api.ErrorCode() == "NoSuchBucket"

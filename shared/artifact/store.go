@@ -11,8 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -20,10 +20,6 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
-	"gocloud.dev/blob"
-	"gocloud.dev/blob/fileblob"
-	"gocloud.dev/blob/s3blob"
-	"gocloud.dev/gcerrors"
 )
 
 // ErrNotFound says that there is no such object.
@@ -31,7 +27,6 @@ var ErrNotFound = errors.New("there is no such object")
 
 // Store is a folder or a bucket. It is safe for concurrent use.
 type Store struct {
-	bucket *blob.Bucket
 	// folder is that of a file:// address, and synced are the folders in it that the disk is known to have.
 	folder string
 	synced sync.Map
@@ -50,11 +45,7 @@ func Open(text string) (*Store, error) {
 	s := &Store{address: url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}}
 	if u.Scheme == "file" {
 		s.folder = filepath.Clean(filepath.FromSlash(u.Path))
-		// What is half written stands beside its place, so that it can be renamed, and no second file says what is in the
-		// first.
-		s.bucket, err = fileblob.OpenBucket(s.folder, &fileblob.Options{
-			CreateDir: true, DirFileMode: 0o700, NoTempDir: true, Metadata: fileblob.MetadataDontWrite,
-		})
+		err = os.MkdirAll(s.folder, 0o700)
 	} else {
 		err = s.openBucket(u)
 	}
@@ -86,18 +77,11 @@ func (s *Store) openBucket(u *url.URL) error {
 		}
 	})
 	s.name = u.Host
-	if s.bucket, err = s3blob.OpenBucket(ctx, s.client, s.name, nil); err != nil {
-		return err
-	}
 	if prefix := strings.Trim(u.Path, "/"); prefix != "" {
 		s.prefix = prefix + "/"
-		s.bucket = blob.PrefixedBucket(s.bucket, s.prefix)
 	}
 	return nil
 }
-
-// Bucket is the store as the Go Cloud Development Kit has it, to list and to remove objects.
-func (s *Store) Bucket() *blob.Bucket { return s.bucket }
 
 // Folder is the folder of a file:// address; empty for a bucket.
 func (s *Store) Folder() string { return s.folder }
@@ -118,31 +102,4 @@ func (s *Store) Write(ctx context.Context, name, mediaType string, body []byte) 
 		return errors.Join(err, w.Abort())
 	}
 	return w.Close()
-}
-
-// Read is an object, or ErrNotFound. An object of more bytes than most is an error; a negative number allows any size.
-func (s *Store) Read(ctx context.Context, name string, most int64) ([]byte, error) {
-	body, err := s.read(ctx, name, most)
-	if gcerrors.Code(err) == gcerrors.NotFound && !isNoBucket(err) {
-		return nil, ErrNotFound
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	return body, nil
-}
-
-func (s *Store) read(ctx context.Context, name string, most int64) ([]byte, error) {
-	r, err := s.bucket.NewReader(ctx, name, nil)
-	if err != nil {
-		return nil, err
-	}
-	if most >= 0 && r.Size() > most {
-		return nil, errors.Join(fmt.Errorf("it has %d bytes: want %d at most", r.Size(), most), r.Close())
-	}
-	body := make([]byte, r.Size())
-	if _, err := io.ReadFull(r, body); err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
-	return body, r.Close()
 }

@@ -59,7 +59,10 @@ func (s *Store) Create(ctx context.Context, name, mediaType string) (*Writer, er
 // createFile begins a file that survives the machine. It is on the disk before it takes the place of an older one: the
 // bucket's own way puts there what a full disk has cut off, and what the disk has not got yet.
 func (s *Store) createFile(ctx context.Context, name, _ string) (*Writer, error) {
-	path := filepath.Join(s.folder, filepath.FromSlash(name))
+	path, err := s.path(name)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}

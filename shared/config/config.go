@@ -25,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caarlos0/env/v11"
 )
@@ -112,6 +113,10 @@ func set(environ map[string]string, p Param) error {
 	}
 	if len(p.Allowed) > 0 && !slices.Contains(p.Allowed, value) {
 		return fmt.Errorf("%s is %q: want %s", p.Name, value, p.wants())
+	}
+	if _, parses := reflect.TypeAssert[encoding.TextUnmarshaler](p.field.Addr()); p.field.Kind() == reflect.String && !parses {
+		p.field.SetString(value) // as the library would, which makes a table of all its parsers first
+		return nil
 	}
 	// A struct of this one field lets the library do the parsing.
 	one := reflect.New(reflect.StructOf([]reflect.StructField{{
@@ -208,10 +213,18 @@ func typeName(v reflect.Value) string {
 	}
 }
 
+// plain is a name without what a typing error changes most. It is called for each variable of the process, of which a pod
+// has seven for every Service of its namespace.
+func plain(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' {
+			return -1
+		}
+		return unicode.ToUpper(r)
+	}, name)
+}
+
 func misspelt(environ map[string]string, known map[string]bool) []error {
-	plain := func(s string) string {
-		return strings.ToUpper(strings.NewReplacer("_", "", "-", "").Replace(s))
-	}
 	byPlain := map[string]string{}
 	for name := range known {
 		byPlain[plain(name)] = name

@@ -26,11 +26,13 @@ func alwaysProtected() []string {
 	return []string{"kube-system", "kube-public", "kube-node-lease", "falco", "riposte", "knative-*", "openfaas*"}
 }
 
-// namespacePattern is a namespace's name, or a pattern of some: nothing else could ever match one.
-var namespacePattern = regexp.MustCompile(`^[]a-z0-9*?[-]{1,63}$`)
-
 // Validate refuses patterns that could never match.
 func (p Protection) Validate() error {
+	if len(p.Namespaces) == 0 {
+		return nil // and nothing is compiled at start
+	}
+	// A namespace's name, or a pattern of some: nothing else could ever match one.
+	namespacePattern := regexp.MustCompile(`^[]a-z0-9*?[-]{1,63}$`)
 	for _, pattern := range p.Namespaces {
 		if _, err := path.Match(pattern, ""); err != nil || !namespacePattern.MatchString(pattern) {
 			return fmt.Errorf("PROTECTED_NAMESPACES has %q: want names of namespaces, separated by commas, in which * matches any part", pattern)
