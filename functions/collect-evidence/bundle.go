@@ -17,7 +17,7 @@ import (
 
 	"github.com/riposte-dev/riposte/shared/artifact"
 	"github.com/riposte-dev/riposte/shared/falco"
-	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
 // maxManifest bounds the manifest of an earlier attempt.
@@ -36,7 +36,7 @@ type bundle struct {
 	sum string
 }
 
-func newBundle(store *artifact.Store, dryRun bool, found *kube.Found, alert falco.Alert) *bundle {
+func newBundle(store *artifact.Store, dryRun bool, found *target.Found, alert falco.Alert) *bundle {
 	const longest = 200 // with the UID behind it, what a file system takes as one name
 	name := found.Pod.Name[:min(len(found.Pod.Name), longest)]
 	folder := strings.Join([]string{

@@ -13,11 +13,12 @@ import (
 
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
 // collect reads all parts at once and stores each as it comes. Its error is the store's, or that of a caller who has given
 // up: a part that cannot be read is noted in the bundle and keeps nothing else from being stored.
-func (r *responder) collect(ctx context.Context, b *bundle, found *kube.Found, alert falco.Alert) error {
+func (r *responder) collect(ctx context.Context, b *bundle, found *target.Found, alert falco.Alert) error {
 	until, ok := ctx.Deadline()
 	if !ok {
 		until = time.Now().Add(r.common.Timeout)
@@ -48,7 +49,7 @@ func (r *responder) collect(ctx context.Context, b *bundle, found *kube.Found, a
 type collector struct {
 	*responder
 	*bundle
-	found *kube.Found
+	found *target.Found
 	// reading bounds all reading, and over says why where it has ended.
 	reading context.Context
 	over    func() error

@@ -17,6 +17,7 @@ import (
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
 // Config are the settings of collect-evidence.
@@ -44,7 +45,7 @@ func (c Config) Validate() error {
 const atOnce = 4
 
 type responder struct {
-	*kube.PodFinder
+	*target.PodFinder
 	config Config
 	common response.Settings
 	client *kube.Client
@@ -64,12 +65,12 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 	if err != nil {
 		return nil, fmt.Errorf("ARTIFACT_URL: %w", err)
 	}
-	return &responder{kube.NewPodFinder(client, c.Settings, kube.LevelPod), c, common, client, store, make(chan struct{}, atOnce)}, nil
+	return &responder{target.NewPodFinder(client, c.Settings, target.LevelPod), c, common, client, store, make(chan struct{}, atOnce)}, nil
 }
 
 // Respond implements response.Responder.
 func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Outcome, error) {
-	found := kube.FoundFrom(ctx)
+	found := target.FoundFrom(ctx)
 	b := newBundle(r.store, r.common.DryRun, found, alert)
 	m, err := b.earlier(ctx)
 	if m != nil {

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/riposte-dev/riposte/shared/falco"
-	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
 // manifestName is the file that makes a bundle complete.
@@ -54,7 +54,7 @@ type missing struct {
 	Reason string `json:"reason"`
 }
 
-func newManifest(found *kube.Found, alert falco.Alert) manifest {
+func newManifest(found *target.Found, alert falco.Alert) manifest {
 	return manifest{
 		Format:  1,
 		Alert:   manifestAlert{ID: alert.ID(), Rule: alert.Rule, Priority: alert.Priority.String(), Time: alert.Time},

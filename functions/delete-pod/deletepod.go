@@ -23,6 +23,7 @@ import (
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
 // Config are the settings of delete-pod.
@@ -49,7 +50,7 @@ func (c Config) Validate() error {
 }
 
 type responder struct {
-	*kube.PodFinder
+	*target.PodFinder
 	config Config
 	client *kube.Client
 	dryRun bool
@@ -63,7 +64,7 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 	if err != nil {
 		return nil, err
 	}
-	return &responder{kube.NewPodFinder(client, c.Settings, kube.LevelPod), c, client, common.DryRun}, nil
+	return &responder{target.NewPodFinder(client, c.Settings, target.LevelPod), c, client, common.DryRun}, nil
 }
 
 // Techniques implements response.Defender.
@@ -73,14 +74,14 @@ func (*responder) Techniques() []response.Technique {
 
 // Respond implements response.Responder.
 func (r *responder) Respond(ctx context.Context, _ falco.Alert) (response.Outcome, error) {
-	o, err := r.respond(ctx, kube.FoundFrom(ctx))
+	o, err := r.respond(ctx, target.FoundFrom(ctx))
 	if err != nil {
 		return response.Outcome{}, err
 	}
 	return r.witnessed(ctx, o), nil
 }
 
-func (r *responder) respond(ctx context.Context, found *kube.Found) (response.Outcome, error) {
+func (r *responder) respond(ctx context.Context, found *target.Found) (response.Outcome, error) {
 	if o := r.decline(found); o != nil {
 		return *o, nil
 	}
@@ -103,7 +104,7 @@ func (r *responder) respond(ctx context.Context, found *kube.Found) (response.Ou
 }
 
 // decline is what keeps the pod alive.
-func (r *responder) decline(found *kube.Found) *response.Outcome {
+func (r *responder) decline(found *target.Found) *response.Outcome {
 	var o response.Outcome
 	switch {
 	case found.OwnedBy("StatefulSet") && r.config.SkipStatefulSets:
@@ -121,7 +122,7 @@ func (r *responder) decline(found *kube.Found) *response.Outcome {
 func (r *responder) seconds() int64 { return int64(r.config.GracePeriod / time.Second) }
 
 // remove deletes or evicts, and says which it was.
-func (r *responder) remove(ctx context.Context, found *kube.Found) (string, error) {
+func (r *responder) remove(ctx context.Context, found *target.Found) (string, error) {
 	uid, seconds := types.UID(found.Pod.UID), r.seconds()
 	options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, GracePeriodSeconds: &seconds}
 	if r.config.Method != "delete" {
@@ -135,7 +136,7 @@ func (r *responder) remove(ctx context.Context, found *kube.Found) (string, erro
 
 // evict tries again for EVICT_TIMEOUT while a PodDisruptionBudget forbids it. The time bounds the attempts, not a
 // request under way: the API server may have carried that out.
-func (r *responder) evict(ctx context.Context, found *kube.Found, options metav1.DeleteOptions) error {
+func (r *responder) evict(ctx context.Context, found *target.Found, options metav1.DeleteOptions) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, time.Second, r.config.EvictTimeout, true, func(context.Context) (bool, error) {
 		last = r.client.Evict(ctx, found.Pod.Namespace, found.Pod.Name, options)

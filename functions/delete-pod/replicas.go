@@ -10,8 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
 // Replicas is MIN_HEALTHY_REPLICAS: a number, or a share of the replicas wanted.
@@ -53,7 +53,7 @@ func (m Replicas) String() string {
 
 // check refuses a deletion that leaves the topmost owner too few healthy replicas, or nobody knows how many. Jobs
 // have no replicas, and whether a pod without a controller may go is for SKIP_STANDALONE to say.
-func (m Replicas) check(found *kube.Found) *response.Outcome {
+func (m Replicas) check(found *target.Found) *response.Outcome {
 	controller, owner := metav1.GetControllerOf(found.Pod), found.Top()
 	if m.number == 0 || controller == nil || controller.Kind == "Job" {
 		return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/restore"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
 // relabelled is what became of the pod's labels.
@@ -25,7 +26,7 @@ type relabelled struct {
 
 // relabel puts the policy's label on and, with DETACH, takes the selecting ones off, and writes down how to undo it, in one
 // change. It gives the labels as they are then.
-func (r *responder) relabel(ctx context.Context, found *kube.Found, alert falco.Alert) (relabelled, error) {
+func (r *responder) relabel(ctx context.Context, found *target.Found, alert falco.Alert) (relabelled, error) {
 	pod := found.Pod
 	off, err := r.selecting(ctx, pod, found.Owners)
 	if err != nil {
@@ -51,7 +52,7 @@ func (r *responder) relabel(ctx context.Context, found *kube.Found, alert falco.
 
 // selecting are the keys of the pod's labels by which Services, its owner and policies select it; none
 // without DETACH.
-func (r *responder) selecting(ctx context.Context, pod *corev1.Pod, owners []kube.Owner) ([]string, error) {
+func (r *responder) selecting(ctx context.Context, pod *corev1.Pod, owners []target.Owner) ([]string, error) {
 	if !r.config.Detach {
 		return nil, nil
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/restore"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
 // Config are the settings of isolate.
@@ -62,7 +63,7 @@ func (c Config) Validate() error {
 }
 
 type responder struct {
-	*kube.PodFinder
+	*target.PodFinder
 	config  Config
 	client  *kube.Client
 	records *restore.Writer
@@ -74,7 +75,7 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 		return nil, err
 	}
 	records := restore.NewWriter("isolate", c.Terms, common.Store)
-	return &responder{kube.NewPodFinder(client, c.Settings, kube.LevelPod), c, client, records}, nil
+	return &responder{target.NewPodFinder(client, c.Settings, target.LevelPod), c, client, records}, nil
 }
 
 // Techniques implements response.Defender.
@@ -91,7 +92,7 @@ func (r *responder) Techniques() []response.Technique {
 // Respond implements response.Responder. The policy comes first: the pod is cut off in the same
 // moment in which it gets the policy's label and loses the others.
 func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Outcome, error) {
-	found := kube.FoundFrom(ctx)
+	found := target.FoundFrom(ctx)
 	if found.Pod.Spec.HostNetwork {
 		return response.Refuse(response.HostNetwork, "the pod uses its node's network, which no policy can cut for it alone"), nil
 	}
@@ -100,7 +101,7 @@ func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Ou
 		return response.Outcome{}, err
 	}
 	var done relabelled
-	declined, err := r.Try(ctx, func(found *kube.Found) (response.Outcome, error) {
+	declined, err := r.Try(ctx, func(found *target.Found) (response.Outcome, error) {
 		var err error
 		done, err = r.relabel(ctx, found, alert)
 		return response.Outcome{}, err

@@ -6,11 +6,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
-func (r *responder) outcome(found *kube.Found, changes []response.Change, residual []Residual) response.Outcome {
+func (r *responder) outcome(found *target.Found, changes []response.Change, residual []Residual) response.Outcome {
 	pod := found.Pod
 	o := response.Outcome{
 		Verdict: response.Applied,
@@ -33,7 +33,7 @@ func (r *responder) outcome(found *kube.Found, changes []response.Change, residu
 }
 
 // notes are what a reader must not take for granted.
-func (r *responder) notes(found *kube.Found) []string {
+func (r *responder) notes(found *target.Found) []string {
 	notes := []string{
 		"a network plugin that enforces NetworkPolicy is needed; whether it cuts open connections depends on it",
 		"the pod's ServiceAccount token stays valid",

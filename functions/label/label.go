@@ -16,13 +16,14 @@ import (
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/restore"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
 // Config are the settings of label.
 type Config struct {
-	Labels Labels     `env:"LABELS" required:"true" help:"Labels to set (key=value) and to remove (key-)."`
-	Level  kube.Level `env:"LEVEL" envDefault:"pod" oneof:"pod,node,namespace,owner" help:"Which object gets the labels; owner is the topmost controller."`
-	Force  bool       `env:"FORCE" envDefault:"false" help:"Overwrite a label that somebody else holds at another value."`
+	Labels Labels       `env:"LABELS" required:"true" help:"Labels to set (key=value) and to remove (key-)."`
+	Level  target.Level `env:"LEVEL" envDefault:"pod" oneof:"pod,node,namespace,owner" help:"Which object gets the labels; owner is the topmost controller."`
+	Force  bool         `env:"FORCE" envDefault:"false" help:"Overwrite a label that somebody else holds at another value."`
 	restore.Terms
 	kube.Settings
 }
@@ -32,14 +33,14 @@ func (c Config) Validate() error {
 	if err := c.Terms.Validate(); err != nil {
 		return err
 	}
-	if key := c.Labels.reserved(); key != "" && c.Level == kube.LevelNode && c.TTL > 0 && !c.Key.IsSet() {
+	if key := c.Labels.reserved(); key != "" && c.Level == target.LevelNode && c.TTL > 0 && !c.Key.IsSet() {
 		return fmt.Errorf("LABELS has %s, which Kubernetes reserves on nodes, and TTL is %s: want RESTORE_KEY, without which release does not touch such a label", key, c.TTL)
 	}
 	return c.Settings.Validate()
 }
 
 type responder struct {
-	*kube.PodFinder
+	*target.PodFinder
 	config  Config
 	client  *kube.Client
 	records *restore.Writer
@@ -51,13 +52,13 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 		return nil, err
 	}
 	records := restore.NewWriter(c.Labels.record(), c.Terms, common.Store)
-	return &responder{kube.NewPodFinder(client, c.Settings, c.Level), c, client, records}, nil
+	return &responder{target.NewPodFinder(client, c.Settings, c.Level), c, client, records}, nil
 }
 
 // Respond implements response.Responder.
 func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Outcome, error) {
 	w := &writing{responder: r, target: response.TargetFrom(ctx), alert: alert}
-	return r.Try(ctx, func(found *kube.Found) (response.Outcome, error) { return w.label(ctx, found) })
+	return r.Try(ctx, func(found *target.Found) (response.Outcome, error) { return w.label(ctx, found) })
 }
 
 // changes are the labels that differ from what is wanted, before and after.

@@ -14,6 +14,7 @@ import (
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/restore"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
 // writing is one target being labelled. What is to be set and what is to be removed are two requests, so that a second
@@ -27,7 +28,7 @@ type writing struct {
 	note restore.Note
 }
 
-func (w *writing) label(ctx context.Context, found *kube.Found) (response.Outcome, error) {
+func (w *writing) label(ctx context.Context, found *target.Found) (response.Outcome, error) {
 	labels, meta := w.config.Labels, found.Meta(w.config.Level)
 	changes := labels.changes(meta.Labels)
 	if len(changes) == 0 && len(w.made) == 0 {

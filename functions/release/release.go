@@ -26,6 +26,7 @@ import (
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/restore"
 	"github.com/riposte-dev/riposte/shared/store"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
 // Config are the settings of release.
@@ -46,7 +47,7 @@ func (c Config) kube() kube.Settings {
 // Validate checks what the types do not.
 func (c Config) Validate() error {
 	for _, level := range c.Levels {
-		if len(resourcesOf(kube.Level(level))) == 0 {
+		if len(resourcesOf(target.Level(level))) == 0 {
 			return fmt.Errorf("LEVELS has %q: want pod, node, namespace or owner", level)
 		}
 	}
@@ -66,12 +67,12 @@ const (
 )
 
 type responder struct {
-	*kube.Announcer
+	*target.Announcer
 
 	config   Config
 	selector labels.Selector
 	client   *kube.Client
-	watchman *kube.Watchman
+	watchman *target.Watchman
 	// store remembers who was released; nil is nowhere.
 	store store.Store
 	// reserve is the part of an event's time that is kept for the answer.
@@ -89,7 +90,7 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 		return nil, fmt.Errorf("SELECTOR is %q: %w", c.Selector, err)
 	}
 	return &responder{
-		Announcer: kube.NewAnnouncer(client), config: c, selector: selector, client: client, watchman: kube.NewWatchman(client, c.kube()),
+		Announcer: target.NewAnnouncer(client), config: c, selector: selector, client: client, watchman: target.NewWatchman(client, c.kube()),
 		store: common.Store, reserve: common.Timeout / 5, now: time.Now,
 	}, nil
 }
@@ -139,10 +140,10 @@ func (r *responder) late(ctx context.Context) bool {
 }
 
 // resourcesOf are the resources of a level.
-func resourcesOf(level kube.Level) []kube.Resource {
-	return map[kube.Level][]kube.Resource{
-		kube.LevelPod: {kube.Pods}, kube.LevelNode: {kube.Nodes}, kube.LevelNamespace: {kube.Namespaces},
-		kube.LevelOwner: {kube.Deployments, kube.ReplicaSets, kube.StatefulSets, kube.DaemonSets, kube.Jobs, kube.CronJobs},
+func resourcesOf(level target.Level) []kube.Resource {
+	return map[target.Level][]kube.Resource{
+		target.LevelPod: {kube.Pods}, target.LevelNode: {kube.Nodes}, target.LevelNamespace: {kube.Namespaces},
+		target.LevelOwner: {kube.Deployments, kube.ReplicaSets, kube.StatefulSets, kube.DaemonSets, kube.Jobs, kube.CronJobs},
 	}[level]
 }
 
@@ -150,7 +151,7 @@ func resourcesOf(level kube.Level) []kube.Resource {
 func (r *responder) resources() []kube.Resource {
 	var all []kube.Resource
 	for _, level := range r.config.Levels {
-		all = append(all, resourcesOf(kube.Level(level))...)
+		all = append(all, resourcesOf(target.Level(level))...)
 	}
 	slices.Sort(all)
 	return slices.Compact(all)

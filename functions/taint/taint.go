@@ -19,6 +19,7 @@ import (
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/restore"
+	"github.com/riposte-dev/riposte/shared/target"
 )
 
 // Config are the settings of taint.
@@ -48,7 +49,7 @@ func (c Config) Validate() error {
 }
 
 type responder struct {
-	*kube.PodFinder
+	*target.PodFinder
 	taint   corev1.Taint
 	client  *kube.Client
 	records *restore.Writer
@@ -60,7 +61,7 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 		return nil, err
 	}
 	return &responder{
-		PodFinder: kube.NewPodFinder(client, c.Settings, kube.LevelNode),
+		PodFinder: target.NewPodFinder(client, c.Settings, target.LevelNode),
 		taint:     corev1.Taint{Key: c.TaintKey, Value: c.Value, Effect: corev1.TaintEffect(c.Effect)},
 		client:    client,
 		records:   restore.NewWriter(restore.TaintName(c.TaintKey, c.Effect), c.Terms, common.Store),
@@ -74,7 +75,7 @@ func (*responder) Techniques() []response.Technique {
 
 // Respond implements response.Responder.
 func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Outcome, error) {
-	return r.Try(ctx, func(found *kube.Found) (response.Outcome, error) { return r.put(ctx, found.Node, alert) })
+	return r.Try(ctx, func(found *target.Found) (response.Outcome, error) { return r.put(ctx, found.Node, alert) })
 }
 
 // put adds the taint to the node as it was read, and writes down how to undo it. The list of taints is atomic, so the whole

@@ -1,9 +1,9 @@
-// Package kube is a function's whole dealing with the Kubernetes API: a small client that
-// can be told to change nothing, the search for the pod an alert is about and the proof
-// that it is that pod, and the meaning of the API server's errors.
+// Package kube is how a function reaches the Kubernetes API: a small client that can be told to change nothing, the Leases that
+// records are kept in, and the meaning of the API server's errors. What an alert is about is found by shared/target.
 //
 // The client is a REST client, not a generated clientset: the clientset links every API
-// group and triples a function's binary and start-up.
+// group and triples a function's binary and start-up. The types of core/v1 alone cost three megabytes, so a function that
+// only keeps its claims here does not link them.
 package kube
 
 import (
@@ -51,6 +51,8 @@ const (
 	Jobs            Resource = "apis/batch/v1/jobs"
 	CronJobs        Resource = "apis/batch/v1/cronjobs"
 	NetworkPolicies Resource = "apis/networking.k8s.io/v1/networkpolicies"
+	// Events are what "kubectl describe" shows at the end.
+	Events Resource = "apis/events.k8s.io/v1/events"
 )
 
 // Plural is the resource's name in a path: pods.
@@ -62,8 +64,8 @@ func (r Resource) APIVersion() string {
 	return group[strings.IndexByte(group, '/')+1:]
 }
 
-// path is the path of a collection, or of one object.
-func (r Resource) path(namespace, name string) string {
+// Path is the path of a collection, or of one object.
+func (r Resource) Path(namespace, name string) string {
 	group := string(r[:strings.LastIndexByte(string(r), '/')])
 	p := "/" + group
 	if namespace != "" {
@@ -142,31 +144,42 @@ func NewClient(config *rest.Config, dryRun bool, manager string) (*Client, error
 
 // Get reads one object into into. namespace is empty for cluster-scoped objects.
 func (c *Client) Get(ctx context.Context, r Resource, namespace, name string, into any) error {
-	return c.do(ctx, c.rest.Get().AbsPath(r.path(namespace, name)), into, "get", r, namespace, name)
+	return c.do(ctx, c.rest.Get().AbsPath(r.Path(namespace, name)), into, "get", r, namespace, name)
 }
 
 // List reads all objects of a namespace into into.
 func (c *Client) List(ctx context.Context, r Resource, namespace string, into any) error {
-	return c.do(ctx, c.rest.Get().AbsPath(r.path(namespace, "")), into, "list", r, namespace, "")
+	return c.do(ctx, c.rest.Get().AbsPath(r.Path(namespace, "")), into, "list", r, namespace, "")
+}
+
+// ListLabelled reads the objects with these labels into into, of a namespace or, where that is empty, of all.
+func (c *Client) ListLabelled(ctx context.Context, r Resource, namespace, selector string, into any) error {
+	return c.do(ctx, c.rest.Get().AbsPath(r.Path(namespace, "")).Param("labelSelector", selector), into, "list", r, namespace, "")
 }
 
 // Create stores object.
 func (c *Client) Create(ctx context.Context, r Resource, namespace string, object any) error {
-	req := c.change(c.rest.Post().AbsPath(r.path(namespace, "")))
+	req := c.change(c.rest.Post().AbsPath(r.Path(namespace, "")))
 	return c.send(ctx, req, object, nil, "create", r, namespace, "")
+}
+
+// CreateOnce stores object, or fails: nothing is sent again.
+func (c *Client) CreateOnce(ctx context.Context, r Resource, namespace, name string, object any) error {
+	req := c.change(c.rest.Post().AbsPath(r.Path(namespace, ""))).MaxRetries(0)
+	return c.sendOnce(ctx, req, object, "create", r, namespace, name)
 }
 
 // Merge sends a JSON merge patch (RFC 7396). A metadata.uid (IsReplaced) or resourceVersion in it is a precondition.
 // The object as it is afterwards is read into into, unless that is nil.
 func (c *Client) Merge(ctx context.Context, r Resource, namespace, name string, patch, into any) error {
-	req := c.change(c.rest.Patch(types.MergePatchType).AbsPath(r.path(namespace, name)))
+	req := c.change(c.rest.Patch(types.MergePatchType).AbsPath(r.Path(namespace, name)))
 	return c.send(ctx, req, patch, into, "patch", r, namespace, name)
 }
 
 // Apply is a server-side apply under its own field manager. A metadata.uid in the configuration is a precondition: IsReplaced.
 // https://kubernetes.io/docs/reference/using-api/server-side-apply/
 func (c *Client) Apply(ctx context.Context, r Resource, namespace, name, manager string, force bool, configuration, into any) error {
-	req := c.rest.Patch(types.ApplyPatchType).AbsPath(r.path(namespace, name)).Param("fieldManager", manager)
+	req := c.rest.Patch(types.ApplyPatchType).AbsPath(r.Path(namespace, name)).Param("fieldManager", manager)
 	if force {
 		req = req.Param("force", "true")
 	}
@@ -178,7 +191,7 @@ func (c *Client) Apply(ctx context.Context, r Resource, namespace, name, manager
 
 // Delete removes an object if the preconditions hold. IsReplaced says that the UID's does not.
 func (c *Client) Delete(ctx context.Context, r Resource, namespace, name string, options metav1.DeleteOptions) error {
-	return c.send(ctx, c.rest.Delete().AbsPath(r.path(namespace, name)), c.deletion(options), nil, "delete", r, namespace, name)
+	return c.send(ctx, c.rest.Delete().AbsPath(r.Path(namespace, name)), c.deletion(options), nil, "delete", r, namespace, name)
 }
 
 // Evict asks for a pod's eviction once: 429 means that a PodDisruptionBudget forbids it now.
@@ -190,7 +203,7 @@ func (c *Client) Evict(ctx context.Context, namespace, name string, options meta
 		ObjectMeta:    metav1.ObjectMeta{Namespace: namespace, Name: name},
 		DeleteOptions: &deletion,
 	}
-	req := c.change(c.rest.Post().AbsPath(Pods.path(namespace, name), "eviction")).MaxRetries(0)
+	req := c.change(c.rest.Post().AbsPath(Pods.Path(namespace, name), "eviction")).MaxRetries(0)
 	return c.sendOnce(ctx, req, eviction, "evict", Pods, namespace, name)
 }
 

@@ -6,9 +6,6 @@ import (
 	"time"
 )
 
-// LikelyOwners is likelyOwners.
-func LikelyOwners(pod string) map[Resource]string { return likelyOwners(pod) }
-
 // TokenFor makes a token, and says how long it is used.
 func TokenFor(ctx context.Context, cluster string) (text string, expires time.Time, err error) {
 	config, err := eksConfig(cluster) //nolint:contextcheck // It has one of its own, which outlives every request.

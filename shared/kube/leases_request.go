@@ -15,13 +15,13 @@ import (
 
 // post creates a Lease; afterwards it is as the API server made it.
 func (l *leases) post(ctx context.Context, lease *coordinationv1.Lease) (again bool, err error) {
-	return l.send(ctx, l.client.rest.Post().AbsPath(Leases.path(l.namespace, "")), lease, "create")
+	return l.send(ctx, l.client.rest.Post().AbsPath(Leases.Path(l.namespace, "")), lease, "create")
 }
 
 // update puts a Lease in the place of the version it names; afterwards it is as the API server made it. It says whether
 // the request was sent more than once.
 func (l *leases) update(ctx context.Context, lease *coordinationv1.Lease) (again bool, err error) {
-	return l.send(ctx, l.client.rest.Put().AbsPath(Leases.path(l.namespace, lease.Name)), lease, "update")
+	return l.send(ctx, l.client.rest.Put().AbsPath(Leases.Path(l.namespace, lease.Name)), lease, "update")
 }
 
 // send goes past Client.send, which reads an object again to find out what a conflict means: here it means one thing.
@@ -41,13 +41,13 @@ func (l *leases) delete(ctx context.Context, name string, options metav1.DeleteO
 	if err != nil {
 		return fmt.Errorf("encode delete %s: %w", Leases.Plural(), err)
 	}
-	r := l.client.rest.Delete().AbsPath(Leases.path(l.namespace, name)).MaxRetries(maxRetries).Body(body)
+	r := l.client.rest.Delete().AbsPath(Leases.Path(l.namespace, name)).MaxRetries(maxRetries).Body(body)
 	return l.client.doOnce(ctx, r, nil, "delete", Leases, l.namespace, name)
 }
 
 // list reads a page of the records.
 func (l *leases) list(ctx context.Context, next string) (*coordinationv1.LeaseList, error) {
-	r := l.client.rest.Get().AbsPath(Leases.path(l.namespace, "")).Param("labelSelector", labelManagedBy+"="+managedBy).Param("limit", strconv.Itoa(page))
+	r := l.client.rest.Get().AbsPath(Leases.Path(l.namespace, "")).Param("labelSelector", labelManagedBy+"="+managedBy).Param("limit", strconv.Itoa(page))
 	if next != "" {
 		r = r.Param("continue", next)
 	}

@@ -12,7 +12,7 @@ import (
 // Stream reads what is no single object, such as the log of a container or a list that is asked for by its fields, as the
 // bytes arrive. name and subresource may be empty. The caller closes it; ctx bounds all of the reading.
 func (c *Client) Stream(ctx context.Context, r Resource, namespace, name, subresource string, query url.Values) (io.ReadCloser, error) {
-	path := r.path(namespace, name)
+	path := r.Path(namespace, name)
 	if subresource != "" {
 		path += "/" + subresource
 	}
@@ -50,6 +50,3 @@ func (s *stream) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
-
-// Resource is where objects of the owner's kind are read.
-func (o Owner) Resource() Resource { return o.resource }

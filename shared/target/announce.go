@@ -1,4 +1,4 @@
-package kube
+package target
 
 import (
 	"context"
@@ -16,11 +16,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
 )
-
-// Events are what "kubectl describe" shows at the end.
-const Events Resource = "apis/events.k8s.io/v1/events"
 
 const (
 	// announcing bounds the one request of an announcement: the answer to the alert waits for it.
@@ -33,13 +31,13 @@ const (
 
 // Announcer implements response.Announcer for a function on Kubernetes.
 type Announcer struct {
-	client *Client
+	client *kube.Client
 	// mute says that the function may not create events, and has said so.
 	mute atomic.Bool
 }
 
 // NewAnnouncer announces with the rights of client.
-func NewAnnouncer(client *Client) *Announcer { return &Announcer{client: client} }
+func NewAnnouncer(client *kube.Client) *Announcer { return &Announcer{client: client} }
 
 // Announce says by a Kubernetes Event what was done about an alert, once, where
 // people look: at the target, or, if that is on its way out, at the controller that replaces it. What has no target that
@@ -53,8 +51,7 @@ func (a *Announcer) Announce(ctx context.Context, record response.Record) error 
 	}
 	ctx, cancel := context.WithTimeout(ctx, announcing)
 	defer cancel()
-	req := a.client.change(a.client.rest.Post().AbsPath(Events.path(e.Namespace, ""))).MaxRetries(0)
-	err := a.client.sendOnce(ctx, req, e, "create", Events, e.Namespace, e.Name)
+	err := a.client.CreateOnce(ctx, kube.Events, e.Namespace, e.Name, e)
 	switch {
 	case err == nil, apierrors.IsAlreadyExists(err):
 		return nil

@@ -1,4 +1,4 @@
-package kube
+package target
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/riposte-dev/riposte/shared/falco"
+	"github.com/riposte-dev/riposte/shared/kube"
 )
 
 // early is what is read at the same time as the pod, because the alert lets expect that it will be needed: a reading that waits
@@ -28,21 +29,21 @@ type early struct {
 func (p *PodFinder) readEarly(ctx context.Context, alert falco.Alert, ref falco.PodRef) early {
 	e := early{
 		finder: p, owners: map[string]func() (Owner, error){}, nodes: map[string]func() (corev1.Node, error){},
-		namespace: begin[corev1.Namespace](ctx, p, Namespaces, "", ref.Namespace),
+		namespace: begin[corev1.Namespace](ctx, p, kube.Namespaces, "", ref.Namespace),
 	}
 	for resource, name := range likelyOwners(ref.Name) {
-		e.owners[resource.path(ref.Namespace, name)] = begin[Owner](ctx, p, resource, ref.Namespace, name)
+		e.owners[resource.Path(ref.Namespace, name)] = begin[Owner](ctx, p, resource, ref.Namespace, name)
 	}
 	// Falco's chart can set the name of the node as the hostname.
 	if node := alert.Hostname; p.level == LevelNode && node != "" && len(validation.IsDNS1123Subdomain(node)) == 0 {
-		e.nodes[node] = begin[corev1.Node](ctx, p, Nodes, "", node)
+		e.nodes[node] = begin[corev1.Node](ctx, p, kube.Nodes, "", node)
 	}
 	return e
 }
 
 // begin reads an object and does not wait for it; wait does. What is read is not to be changed: others may have it too.
-func begin[T any](ctx context.Context, p *PodFinder, r Resource, namespace, name string) (wait func() (T, error)) {
-	result := p.readings.DoChan(r.path(namespace, name), func() (any, error) {
+func begin[T any](ctx context.Context, p *PodFinder, r kube.Resource, namespace, name string) (wait func() (T, error)) {
+	result := p.readings.DoChan(r.Path(namespace, name), func() (any, error) {
 		var object T
 		err := p.client.Get(ctx, r, namespace, name, &object)
 		return object, err
@@ -55,7 +56,7 @@ func begin[T any](ctx context.Context, p *PodFinder, r Resource, namespace, name
 }
 
 // read waits for what was begun, or reads it now if it was not.
-func read[T any](ctx context.Context, p *PodFinder, wait func() (T, error), r Resource, namespace, name string) (T, error) {
+func read[T any](ctx context.Context, p *PodFinder, wait func() (T, error), r kube.Resource, namespace, name string) (T, error) {
 	if wait != nil {
 		object, err := wait()
 		if !errors.Is(err, context.Canceled) || ctx.Err() != nil { // Somebody else began it, and needs it no more.
@@ -68,13 +69,13 @@ func read[T any](ctx context.Context, p *PodFinder, wait func() (T, error), r Re
 }
 
 // owner is a controller.
-func (e early) owner(ctx context.Context, r Resource, namespace, name string) (Owner, error) {
-	return read(ctx, e.finder, e.owners[r.path(namespace, name)], r, namespace, name)
+func (e early) owner(ctx context.Context, r kube.Resource, namespace, name string) (Owner, error) {
+	return read(ctx, e.finder, e.owners[r.Path(namespace, name)], r, namespace, name)
 }
 
 // node is a node.
 func (e early) node(ctx context.Context, name string) (*corev1.Node, error) {
-	node, err := read(ctx, e.finder, e.nodes[name], Nodes, "", name)
+	node, err := read(ctx, e.finder, e.nodes[name], kube.Nodes, "", name)
 	return &node, err
 }
 
@@ -83,20 +84,20 @@ const generated = "bcdfghjklmnpqrstvwxz2456789"
 
 // likelyOwners are the controllers that a pod of this name would have by the way in which Kubernetes' own name their pods:
 // NAME-HASH-xxxxx of the ReplicaSet NAME-HASH of the Deployment NAME, and NAME-0 of the StatefulSet NAME.
-func likelyOwners(pod string) map[Resource]string {
+func likelyOwners(pod string) map[kube.Resource]string {
 	owner, suffix := cutLast(pod)
 	if owner == "" {
 		return nil
 	}
 	if strings.Trim(suffix, "0123456789") == "" {
-		return map[Resource]string{StatefulSets: owner}
+		return map[kube.Resource]string{kube.StatefulSets: owner}
 	}
 	const suffixLength, leastHash, mostHash = 5, 6, 10
 	deployment, hash := cutLast(owner)
 	if deployment == "" || len(suffix) != suffixLength || len(hash) < leastHash || len(hash) > mostHash || strings.Trim(suffix+hash, generated) != "" {
 		return nil
 	}
-	return map[Resource]string{ReplicaSets: owner, Deployments: deployment}
+	return map[kube.Resource]string{kube.ReplicaSets: owner, kube.Deployments: deployment}
 }
 
 func cutLast(name string) (before, after string) {

@@ -1,4 +1,4 @@
-package kube
+package target
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/riposte-dev/riposte/shared/guard"
+	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
@@ -46,7 +47,7 @@ type Owner struct {
 		ReadyReplicas int32 `json:"readyReplicas"`
 	} `json:"status"`
 
-	resource Resource
+	resource kube.Resource
 }
 
 // FoundFrom is the verified pod in Respond's context.
@@ -87,13 +88,13 @@ func (f *Found) target(level Level) response.Target {
 	t := response.Target{Facts: f.facts(), Object: f}
 	switch top := f.Top(); {
 	case level == LevelNode && f.Node != nil:
-		t.Kind, t.Resource, t.Name, t.UID = "Node", Nodes.Plural(), f.Node.Name, string(f.Node.UID)
+		t.Kind, t.Resource, t.Name, t.UID = "Node", kube.Nodes.Plural(), f.Node.Name, string(f.Node.UID)
 	case level == LevelNamespace:
-		t.Kind, t.Resource, t.Name, t.UID = "Namespace", Namespaces.Plural(), f.Namespace.Name, string(f.Namespace.UID)
+		t.Kind, t.Resource, t.Name, t.UID = "Namespace", kube.Namespaces.Plural(), f.Namespace.Name, string(f.Namespace.UID)
 	case level == LevelOwner && top != nil:
 		t.Kind, t.Resource, t.Namespace, t.Name, t.UID = top.Kind, top.resource.Plural(), f.Pod.Namespace, top.Name, string(top.UID)
 	default:
-		t.Kind, t.Resource, t.Namespace, t.Name, t.UID = "Pod", Pods.Plural(), f.Pod.Namespace, f.Pod.Name, string(f.Pod.UID)
+		t.Kind, t.Resource, t.Namespace, t.Name, t.UID = "Pod", kube.Pods.Plural(), f.Pod.Namespace, f.Pod.Name, string(f.Pod.UID)
 	}
 	if top := f.Top(); top != nil && t.Kind == "Pod" {
 		t.Workload = response.Workload{
@@ -172,3 +173,6 @@ func isControlPlane(n *corev1.Node) bool {
 	}
 	return false
 }
+
+// Resource is where objects of the owner's kind are read.
+func (o Owner) Resource() kube.Resource { return o.resource }

@@ -1,4 +1,4 @@
-package kube
+package target
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
 
+	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
@@ -38,7 +39,7 @@ func (p *PodFinder) Try(ctx context.Context, act func(*Found) (response.Outcome,
 	switch {
 	case apierrors.IsNotFound(err):
 		return response.Skip(response.Gone, "%s %s went away", target.Kind, target.Name), nil
-	case IsReplaced(err):
+	case kube.IsReplaced(err):
 		return response.Skip(response.Replaced, "another %s has taken the name since", target.Kind), nil
 	}
 	return outcome, err

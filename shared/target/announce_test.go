@@ -1,4 +1,4 @@
-package kube_test
+package target_test
 
 import (
 	"fmt"
@@ -18,13 +18,14 @@ import (
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/target"
 	"github.com/riposte-dev/riposte/shared/testkit"
 )
 
 // recordOf is an outcome about what a finder of the level finds of the pod.
-func recordOf(t *testing.T, client *kube.Client, level kube.Level, pod corev1.Pod, edit func(*response.Record)) (*kube.PodFinder, response.Record) {
+func recordOf(t *testing.T, client *kube.Client, level target.Level, pod corev1.Pod, edit func(*response.Record)) (*target.PodFinder, response.Record) {
 	t.Helper()
-	finder := kube.NewPodFinder(client, protection(), level)
+	finder := target.NewPodFinder(client, protection(), level)
 	alert := decode(t, testkit.AlertFor(t, pod))
 	target, declined, err := finder.Target(t.Context(), alert)
 	if err != nil || declined != nil {
@@ -82,33 +83,33 @@ func TestAnnounce(t *testing.T) {
 	itself := []any{ns, "Pod", pod.Name, pod.UID}
 
 	tests := map[string]struct {
-		level kube.Level
+		level target.Level
 		pod   corev1.Pod
 		edit  func(*response.Record)
 		on    []any
 		want  string
 	}{
-		"a pod that is deleted, at its deployment": {kube.LevelPod, pod, nil, owner, "Warning RiposteApplied"},
+		"a pod that is deleted, at its deployment": {target.LevelPod, pod, nil, owner, "Warning RiposteApplied"},
 		"a pod that is deleted and nobody's, at the pod": {
-			kube.LevelPod, standalone, nil, []any{ns, "Pod", "alone", standalone.UID}, "Warning RiposteApplied",
+			target.LevelPod, standalone, nil, []any{ns, "Pod", "alone", standalone.UID}, "Warning RiposteApplied",
 		},
-		"a pod that was to be deleted and stays, at the pod": {kube.LevelPod, pod, func(r *response.Record) {
+		"a pod that was to be deleted and stays, at the pod": {target.LevelPod, pod, func(r *response.Record) {
 			r.Outcome, r.Reason = response.Refused, response.OverBudget
 		}, itself, "Warning RiposteRefused"},
-		"a pod that is changed, at the pod": {kube.LevelPod, pod, func(r *response.Record) {
+		"a pod that is changed, at the pod": {target.LevelPod, pod, func(r *response.Record) {
 			r.Response, r.ActivityID = "isolate", response.Isolate
 		}, itself, "Warning RiposteApplied"},
-		"a failure": {kube.LevelPod, pod, func(r *response.Record) { r.Outcome = response.Failed }, itself, "Warning RiposteFailed"},
-		"what is put back is nothing to worry about": {kube.LevelPod, pod, func(r *response.Record) {
+		"a failure": {target.LevelPod, pod, func(r *response.Record) { r.Outcome = response.Failed }, itself, "Warning RiposteFailed"},
+		"what is put back is nothing to worry about": {target.LevelPod, pod, func(r *response.Record) {
 			r.Response, r.ActivityID = "release", response.Restore
 		}, itself, "Normal RiposteApplied"},
-		"a node, in the namespace default": {kube.LevelNode, pod, func(r *response.Record) {
+		"a node, in the namespace default": {target.LevelNode, pod, func(r *response.Record) {
 			r.Response, r.ActivityID = "taint", response.Isolate
 		}, []any{"", "Node", node.Name, node.UID}, "Warning RiposteApplied"},
-		"a deployment": {kube.LevelOwner, pod, func(r *response.Record) {
+		"a deployment": {target.LevelOwner, pod, func(r *response.Record) {
 			r.Response, r.ActivityID = "label", response.Harden
 		}, owner, "Warning RiposteApplied"},
-		"a namespace": {kube.LevelNamespace, pod, func(r *response.Record) {
+		"a namespace": {target.LevelNamespace, pod, func(r *response.Record) {
 			r.Response, r.ActivityID = "label", response.Harden
 		}, []any{"", "Namespace", ns, types.UID("")}, "Warning RiposteApplied"},
 	}
@@ -175,7 +176,7 @@ func TestAnnounceNothing(t *testing.T) {
 	}
 	for name, edit := range tests {
 		t.Run(name, func(t *testing.T) {
-			finder, record := recordOf(t, client, kube.LevelPod, pod, edit)
+			finder, record := recordOf(t, client, target.LevelPod, pod, edit)
 			if err := finder.Announce(t.Context(), record); err != nil {
 				t.Error(err)
 			}
@@ -191,7 +192,7 @@ func TestAnnounceInDryRunStoresNothing(t *testing.T) {
 	env := testkit.Cluster(t)
 	client, proxy := newClient(t, env, true)
 	pod := env.Deploy(t, testkit.Deployment(env.Namespace(t), "web", 1))[0]
-	finder, record := recordOf(t, client, kube.LevelPod, pod, func(r *response.Record) { r.Outcome = response.DryRun })
+	finder, record := recordOf(t, client, target.LevelPod, pod, func(r *response.Record) { r.Outcome = response.DryRun })
 	if err := finder.Announce(t.Context(), record); err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +226,7 @@ func TestAnnounceWhatIsHostile(t *testing.T) {
 	}
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {
-			finder, record := recordOf(t, client, kube.LevelPod, pod, func(r *response.Record) {
+			finder, record := recordOf(t, client, target.LevelPod, pod, func(r *response.Record) {
 				r.ID, r.Message, r.Alert.Rule = fmt.Sprintf("%032x", time.Now().UnixNano()), text, text
 			})
 			if err := finder.Announce(t.Context(), record); err != nil {
@@ -250,9 +251,9 @@ func TestAnnounceWithoutPermission(t *testing.T) {
 	env := testkit.Cluster(t)
 	client, _ := newClient(t, env, false)
 	pod := env.Deploy(t, testkit.Deployment(env.Namespace(t), "web", 1))[0]
-	_, record := recordOf(t, client, kube.LevelPod, pod, nil)
+	_, record := recordOf(t, client, target.LevelPod, pod, nil)
 	powerless, _ := newClientAs(t, env.NewProxy(t, env.AccountWith(t, "delete-pod")), false)
-	finder := kube.NewPodFinder(powerless, protection(), kube.LevelPod)
+	finder := target.NewPodFinder(powerless, protection(), target.LevelPod)
 	var mu sync.Mutex
 	var errs []error
 	var wait sync.WaitGroup
@@ -276,7 +277,7 @@ func TestAnnounceDoesNotWait(t *testing.T) {
 	env := testkit.Cluster(t)
 	client, proxy := newClient(t, env, false)
 	pod := env.Deploy(t, testkit.Deployment(env.Namespace(t), "web", 1))[0]
-	finder, record := recordOf(t, client, kube.LevelPod, pod, nil)
+	finder, record := recordOf(t, client, target.LevelPod, pod, nil)
 	tests := map[string]struct {
 		effect testkit.Effect
 		within time.Duration
@@ -307,7 +308,7 @@ func TestAnnounceInANamespaceThatEnds(t *testing.T) {
 	client, _ := newClient(t, env, false)
 	ns := env.Namespace(t)
 	pod := env.Deploy(t, testkit.Deployment(ns, "web", 1))[0]
-	finder, record := recordOf(t, client, kube.LevelPod, pod, nil)
+	finder, record := recordOf(t, client, target.LevelPod, pod, nil)
 	held := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "held", Finalizers: []string{"riposte.dev/test"}}}
 	if err := client.Create(t.Context(), "api/v1/configmaps", ns, held); err != nil {
 		t.Fatal(err)

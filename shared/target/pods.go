@@ -1,4 +1,6 @@
-package kube
+// Package target finds the pod an alert is about, proves that it is that pod and not a later one of the same name, and refuses
+// what is protected. A function that acts on Kubernetes embeds a PodFinder, and there is no way to a target around it.
+package target
 
 import (
 	"context"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/guard"
+	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
@@ -24,14 +27,14 @@ import (
 type PodFinder struct {
 	*Announcer
 
-	client     *Client
+	client     *kube.Client
 	protection guard.Protection
 	level      Level
 	readings   singleflight.Group
 }
 
 // NewPodFinder makes a finder whose targets are the objects of level.
-func NewPodFinder(c *Client, s Settings, level Level) *PodFinder {
+func NewPodFinder(c *kube.Client, s kube.Settings, level Level) *PodFinder {
 	if s.OwnNamespace == "" {
 		// Kubernetes mounts it beside the ServiceAccount's token; elsewhere there is no own namespace.
 		if b, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace"); err == nil {
@@ -50,7 +53,7 @@ func (p *PodFinder) Protected(found *Found) *response.Outcome {
 // Target implements response.Targeter: docs/which-pod.md explains each step.
 func (p *PodFinder) Target(ctx context.Context, alert falco.Alert) (response.Target, *response.Outcome, error) {
 	ref := alert.Pod()
-	claimed := response.Target{Kind: "Pod", Resource: Pods.Plural(), Namespace: ref.Namespace, Name: ref.Name}
+	claimed := response.Target{Kind: "Pod", Resource: kube.Pods.Plural(), Namespace: ref.Namespace, Name: ref.Name}
 	if o := plausible(ref); o != nil {
 		return response.Target{}, o, nil
 	}
@@ -99,10 +102,10 @@ func plausible(ref falco.PodRef) *response.Outcome {
 // read gets the pod and its namespace.
 func (p *PodFinder) read(ctx context.Context, e early, ref falco.PodRef) (*corev1.Pod, *corev1.Namespace, error) {
 	pod := &corev1.Pod{}
-	if err := p.client.Get(ctx, Pods, ref.Namespace, ref.Name, pod); err != nil {
+	if err := p.client.Get(ctx, kube.Pods, ref.Namespace, ref.Name, pod); err != nil {
 		return nil, nil, err
 	}
-	namespace, err := read(ctx, p, e.namespace, Namespaces, "", ref.Namespace)
+	namespace, err := read(ctx, p, e.namespace, kube.Namespaces, "", ref.Namespace)
 	return pod, &namespace, err
 }
 
@@ -155,10 +158,10 @@ func containerIDs(pod *corev1.Pod) []string {
 }
 
 // ownerResource is where a controller is read; kinds beyond these are not looked at.
-func ownerResource(ref *metav1.OwnerReference) (Resource, bool) {
-	r, ok := map[string]Resource{
-		"apps/v1/Deployment": Deployments, "apps/v1/ReplicaSet": ReplicaSets, "apps/v1/StatefulSet": StatefulSets,
-		"apps/v1/DaemonSet": DaemonSets, "batch/v1/Job": Jobs, "batch/v1/CronJob": CronJobs,
+func ownerResource(ref *metav1.OwnerReference) (kube.Resource, bool) {
+	r, ok := map[string]kube.Resource{
+		"apps/v1/Deployment": kube.Deployments, "apps/v1/ReplicaSet": kube.ReplicaSets, "apps/v1/StatefulSet": kube.StatefulSets,
+		"apps/v1/DaemonSet": kube.DaemonSets, "batch/v1/Job": kube.Jobs, "batch/v1/CronJob": kube.CronJobs,
 	}[ref.APIVersion+"/"+ref.Kind]
 	return r, ok
 }
@@ -215,17 +218,17 @@ func (p *PodFinder) around(ctx context.Context, e early, found *Found) (*respons
 }
 
 // Resource is the resource of the finder's level, for a change to the target.
-func (p *PodFinder) Resource(found *Found) Resource {
+func (p *PodFinder) Resource(found *Found) kube.Resource {
 	switch p.level {
 	case LevelNode:
-		return Nodes
+		return kube.Nodes
 	case LevelNamespace:
-		return Namespaces
+		return kube.Namespaces
 	case LevelOwner:
 		return found.Top().resource
 	case LevelPod:
 	}
-	return Pods
+	return kube.Pods
 }
 
 func skip(r response.Reason, format string, args ...any) *response.Outcome {

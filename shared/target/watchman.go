@@ -1,4 +1,4 @@
-package kube
+package target
 
 import (
 	"context"
@@ -9,22 +9,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/riposte-dev/riposte/shared/guard"
+	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
-// ListLabelled reads the objects with these labels into into, of a namespace or, where that is empty, of all.
-func (c *Client) ListLabelled(ctx context.Context, r Resource, namespace, selector string, into any) error {
-	return c.do(ctx, c.rest.Get().AbsPath(r.path(namespace, "")).Param("labelSelector", selector), into, "list", r, namespace, "")
-}
-
 // Watchman says of objects that no alert led to whether they may be touched.
 type Watchman struct {
-	client     *Client
+	client     *kube.Client
 	protection guard.Protection
 }
 
 // NewWatchman makes a watchman. Whether a pod is of a DaemonSet does not matter to it.
-func NewWatchman(c *Client, s Settings) *Watchman {
+func NewWatchman(c *kube.Client, s kube.Settings) *Watchman {
 	s.SkipDaemonSets = false
 	if s.OwnNamespace == "" {
 		// Kubernetes mounts it beside the ServiceAccount's token; elsewhere there is no own namespace.
@@ -36,7 +32,7 @@ func NewWatchman(c *Client, s Settings) *Watchman {
 }
 
 // Check is nil where the object may be touched. It reads the object's namespace.
-func (w *Watchman) Check(ctx context.Context, r Resource, object metav1.ObjectMeta, taints []corev1.Taint) (*response.Outcome, error) {
+func (w *Watchman) Check(ctx context.Context, r kube.Resource, object metav1.ObjectMeta, taints []corev1.Taint) (*response.Outcome, error) {
 	s := guard.Subject{Namespace: object.Namespace}
 	annotated := func(kind string, m metav1.ObjectMeta) {
 		if m.Annotations[guard.ProtectAnnotation] == "true" {
@@ -45,11 +41,11 @@ func (w *Watchman) Check(ctx context.Context, r Resource, object metav1.ObjectMe
 	}
 	annotated(strings.TrimSuffix(r.Plural(), "s"), object)
 	switch r {
-	case Pods:
+	case kube.Pods:
 		s.StaticPod = isStatic(&corev1.Pod{ObjectMeta: object})
-	case Nodes:
+	case kube.Nodes:
 		s.ControlPlaneNode = isControlPlane(&corev1.Node{ObjectMeta: object, Spec: corev1.NodeSpec{Taints: taints}})
-	case Namespaces:
+	case kube.Namespaces:
 		s.Namespace = object.Name
 	default: // What is around it says all.
 	}
@@ -57,7 +53,7 @@ func (w *Watchman) Check(ctx context.Context, r Resource, object metav1.ObjectMe
 		return o, nil
 	}
 	var namespace metav1.PartialObjectMetadata
-	if err := w.client.Get(ctx, Namespaces, "", object.Namespace, &namespace); err != nil {
+	if err := w.client.Get(ctx, kube.Namespaces, "", object.Namespace, &namespace); err != nil {
 		return nil, err
 	}
 	annotated("namespace", namespace.ObjectMeta)

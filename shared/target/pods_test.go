@@ -1,4 +1,4 @@
-package kube_test
+package target_test
 
 import (
 	"errors"
@@ -16,6 +16,7 @@ import (
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/guard"
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/target"
 	"github.com/riposte-dev/riposte/shared/testkit"
 )
 
@@ -34,20 +35,20 @@ func decode(t *testing.T, body []byte) falco.Alert {
 }
 
 // find gives the reason why an alert is declined, or "found" and what the target then is.
-func find(t *testing.T, finder *kube.PodFinder, body []byte) (string, *kube.Found, string) {
+func find(t *testing.T, finder *target.PodFinder, body []byte) (string, *target.Found, string) {
 	t.Helper()
-	target, declined, err := finder.Target(t.Context(), decode(t, body))
+	got, declined, err := finder.Target(t.Context(), decode(t, body))
 	if err != nil {
 		t.Fatalf("find the target: %v", err)
 	}
 	if declined != nil {
-		return string(declined.Verdict) + " " + string(declined.Reason), nil, target.Subject()
+		return string(declined.Verdict) + " " + string(declined.Reason), nil, got.Subject()
 	}
-	found, ok := target.Object.(*kube.Found)
+	found, ok := got.Object.(*target.Found)
 	if !ok {
-		t.Fatalf("the target's object is %T", target.Object)
+		t.Fatalf("the target's object is %T", got.Object)
 	}
-	return "found", found, target.Subject()
+	return "found", found, got.Subject()
 }
 
 const (
@@ -91,7 +92,7 @@ func TestTargetIsFoundAndProved(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
 	client, _ := newClient(t, env, false)
-	finder := kube.NewPodFinder(client, protection(), kube.LevelPod)
+	finder := target.NewPodFinder(client, protection(), target.LevelPod)
 	pod := newRichPod(t, env)
 	status := pod.Status
 	id := bareID(status.ContainerStatuses[0])
@@ -173,7 +174,7 @@ func TestAnswerDoesNotTellWhatWouldHaveBeenRight(t *testing.T) {
 		"the uid":          testkit.Field("k8s.pod.uid", "b62f9f77-0000-4000-8000-000000000000"),
 		"the container id": testkit.Field("container.id", "3ad7b26ded6d"),
 	} {
-		_, declined, err := kube.NewPodFinder(client, protection(), kube.LevelPod).Target(t.Context(), decode(t, testkit.AlertFor(t, pod, edit)))
+		_, declined, err := target.NewPodFinder(client, protection(), target.LevelPod).Target(t.Context(), decode(t, testkit.AlertFor(t, pod, edit)))
 		if declined == nil || err != nil {
 			t.Fatalf("with another one for %s: declined %v, error %v", name, declined, err)
 		}
@@ -197,7 +198,7 @@ func TestNothingIsAskedWhereTheAlertNamesNoPod(t *testing.T) {
 	client, proxy := newClient(t, env, false)
 	settings := protection()
 	settings.Namespaces, settings.OwnNamespace = config.List{"team-*", "vault"}, "answers"
-	finder := kube.NewPodFinder(client, settings, kube.LevelPod)
+	finder := target.NewPodFinder(client, settings, target.LevelPod)
 	pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart-0", UID: "u"}}
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{ContainerID: "containerd://" + before}}
 
@@ -243,7 +244,7 @@ func TestStaticPodIsRecognisedByItsHash(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
 	client, _ := newClient(t, env, false)
-	finder := kube.NewPodFinder(client, protection(), kube.LevelPod)
+	finder := target.NewPodFinder(client, protection(), target.LevelPod)
 	const hash = "0f2a4c6e8b1d3f5a7c9e0b2d4f6a8c1e"
 	static := testkit.Pod(env.Namespace(t), "etcd-node", func(p *corev1.Pod) {
 		p.Annotations = map[string]string{"kubernetes.io/config.mirror": hash, "kubernetes.io/config.hash": hash, "kubernetes.io/config.source": "file"}
@@ -298,7 +299,7 @@ func TestOwnersAreFollowedToTheTop(t *testing.T) {
 			t.Parallel()
 			pod := podOf(t, env, tc.workload)
 			alert := testkit.AlertFor(t, pod)
-			_, found, _ := find(t, kube.NewPodFinder(client, protection(), kube.LevelPod), alert)
+			_, found, _ := find(t, target.NewPodFinder(client, protection(), target.LevelPod), alert)
 			var kinds []string
 			for _, o := range found.Owners {
 				kinds = append(kinds, o.Kind)
@@ -306,7 +307,7 @@ func TestOwnersAreFollowedToTheTop(t *testing.T) {
 			if diff := cmp.Diff(tc.want, kinds); diff != "" {
 				t.Errorf("owners (-want +got):\n%s", diff)
 			}
-			got, _, subject := find(t, kube.NewPodFinder(client, protection(), kube.LevelOwner), alert)
+			got, _, subject := find(t, target.NewPodFinder(client, protection(), target.LevelOwner), alert)
 			if got == "found" {
 				got = strings.TrimPrefix(subject, "namespaces/"+namespace+"/")
 			}
@@ -339,7 +340,7 @@ func TestOwnerOfTheSameNameIsNotTakenForTheOwner(t *testing.T) {
 		p.Finalizers = []string{"test.riposte.dev/kept"}
 	})
 	pod := podOf(t, env, impostor)
-	_, found, _ := find(t, kube.NewPodFinder(client, protection(), kube.LevelPod), testkit.AlertFor(t, pod))
+	_, found, _ := find(t, target.NewPodFinder(client, protection(), target.LevelPod), testkit.AlertFor(t, pod))
 	if len(found.Owners) > 0 {
 		t.Errorf("the owner is %s %s", found.Owners[0].Kind, found.Owners[0].Name)
 	}
@@ -368,10 +369,10 @@ func TestProtectedTargetsAreRefused(t *testing.T) {
 			s := newScene(t, env)
 			env.Patch(t, tc.object(s), map[string]any{"metadata": map[string]any{"annotations": map[string]any{guard.ProtectAnnotation: tc.value}}})
 			alert := testkit.AlertFor(t, *s.pod)
-			if got, _, _ := find(t, kube.NewPodFinder(client, protection(), kube.LevelPod), alert); got != tc.pod {
+			if got, _, _ := find(t, target.NewPodFinder(client, protection(), target.LevelPod), alert); got != tc.pod {
 				t.Errorf("the pod is %s, want %s", got, tc.pod)
 			}
-			if got, _, _ := find(t, kube.NewPodFinder(client, protection(), kube.LevelNode), alert); got != tc.node {
+			if got, _, _ := find(t, target.NewPodFinder(client, protection(), target.LevelNode), alert); got != tc.node {
 				t.Errorf("the node is %s, want %s", got, tc.node)
 			}
 		})
@@ -414,7 +415,7 @@ func TestDaemonSetPodIsRefusedUnlessAllowed(t *testing.T) {
 		"allowed":    {allowed, "found"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, _, _ := find(t, kube.NewPodFinder(client, tc.settings, kube.LevelPod), testkit.AlertFor(t, pod)); got != tc.want {
+			if got, _, _ := find(t, target.NewPodFinder(client, tc.settings, target.LevelPod), testkit.AlertFor(t, pod)); got != tc.want {
 				t.Errorf("the target is %s, want %s", got, tc.want)
 			}
 		})
@@ -449,12 +450,12 @@ func TestLevels(t *testing.T) {
 			node := env.Node(t, tc.node)
 			namespace := env.Namespace(t)
 			pod := env.Deploy(t, testkit.Pod(namespace, "p", func(p *corev1.Pod) { p.Spec.NodeName = node.Name }))[0]
-			for level, want := range map[kube.Level][2]string{
-				kube.LevelPod:       {tc.onPod, "namespaces/" + namespace + "/pods/p"},
-				kube.LevelNamespace: {tc.onPod, "namespaces/" + namespace},
-				kube.LevelNode:      {tc.onNode, "nodes/" + node.Name},
+			for level, want := range map[target.Level][2]string{
+				target.LevelPod:       {tc.onPod, "namespaces/" + namespace + "/pods/p"},
+				target.LevelNamespace: {tc.onPod, "namespaces/" + namespace},
+				target.LevelNode:      {tc.onNode, "nodes/" + node.Name},
 			} {
-				got, _, subject := find(t, kube.NewPodFinder(client, protection(), level), testkit.AlertFor(t, pod))
+				got, _, subject := find(t, target.NewPodFinder(client, protection(), level), testkit.AlertFor(t, pod))
 				if got != want[0] || subject != want[1] {
 					t.Errorf("at level %s the target %s is %s, want %s %s", level, subject, got, want[1], want[0])
 				}
@@ -481,10 +482,10 @@ func TestPodWithoutANode(t *testing.T) {
 			env.Create(t, pod)
 			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{ContainerID: "containerd://" + before}} // for AlertFor
 			alert := testkit.AlertFor(t, *pod, testkit.Without("container.id"), testkit.Field("k8s.pod.uid", string(pod.UID)))
-			if got, _, _ := find(t, kube.NewPodFinder(client, protection(), kube.LevelPod), alert); got != "found" {
+			if got, _, _ := find(t, target.NewPodFinder(client, protection(), target.LevelPod), alert); got != "found" {
 				t.Errorf("the pod is %s, want found", got)
 			}
-			if got, _, _ := find(t, kube.NewPodFinder(client, protection(), kube.LevelNode), alert); got != tc.want {
+			if got, _, _ := find(t, target.NewPodFinder(client, protection(), target.LevelNode), alert); got != tc.want {
 				t.Errorf("its node is %s, want %s", got, tc.want)
 			}
 		})
@@ -496,7 +497,7 @@ func TestFactsForConditions(t *testing.T) {
 	env := testkit.Cluster(t)
 	client, _ := newClient(t, env, false)
 	s := newScene(t, env)
-	target, declined, err := kube.NewPodFinder(client, protection(), kube.LevelPod).Target(t.Context(), decode(t, testkit.AlertFor(t, *s.pod)))
+	target, declined, err := target.NewPodFinder(client, protection(), target.LevelPod).Target(t.Context(), decode(t, testkit.AlertFor(t, *s.pod)))
 	if declined != nil || err != nil {
 		t.Fatalf("declined %v, error %v", declined, err)
 	}

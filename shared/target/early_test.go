@@ -1,4 +1,4 @@
-package kube_test
+package target_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
+	"github.com/riposte-dev/riposte/shared/target"
 	"github.com/riposte-dev/riposte/shared/testkit"
 )
 
@@ -30,7 +31,7 @@ func TestLikelyOwners(t *testing.T) {
 		"-0":                          nil,
 		"":                            nil,
 	} {
-		if diff := cmp.Diff(want, kube.LikelyOwners(pod)); diff != "" {
+		if diff := cmp.Diff(want, target.LikelyOwners(pod)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", pod, diff)
 		}
 	}
@@ -46,13 +47,13 @@ func TestWhatIsNeededIsReadBesideThePod(t *testing.T) {
 	env := testkit.Cluster(t)
 	node := env.Node(t)
 	for name, test := range map[string]struct {
-		level  kube.Level
+		level  target.Level
 		beside []string
 		edit   []testkit.Edit
 	}{
-		"a Deployment's pod":                {kube.LevelPod, []string{"namespaces", "replicasets", "deployments"}, nil},
-		"the node that the hostname names":  {kube.LevelNode, []string{"replicasets", "nodes"}, []testkit.Edit{testkit.Set("hostname", node.Name)}},
-		"the owner of what is to be marked": {kube.LevelOwner, []string{"replicasets", "deployments"}, nil},
+		"a Deployment's pod":                {target.LevelPod, []string{"namespaces", "replicasets", "deployments"}, nil},
+		"the node that the hostname names":  {target.LevelNode, []string{"replicasets", "nodes"}, []testkit.Edit{testkit.Set("hostname", node.Name)}},
+		"the owner of what is to be marked": {target.LevelOwner, []string{"replicasets", "deployments"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -71,7 +72,7 @@ func TestWhatIsNeededIsReadBesideThePod(t *testing.T) {
 					}
 				}
 			})})
-			verdict, found, _ := find(t, kube.NewPodFinder(client, protection(), test.level), testkit.AlertFor(t, pod, test.edit...))
+			verdict, found, _ := find(t, target.NewPodFinder(client, protection(), test.level), testkit.AlertFor(t, pod, test.edit...))
 			if verdict != "found" || len(found.Owners) != 2 {
 				t.Errorf("%s with %d owners, want found with two", verdict, len(found.Owners))
 			}
@@ -100,7 +101,7 @@ func TestHintsThatAreWrong(t *testing.T) {
 		p.OwnerReferences = append(p.OwnerReferences, testkit.Controller(owner, "apps/v1", "Deployment"))
 	}))[0]
 	client, _ := newClient(t, env, false)
-	verdict, found, subject := find(t, kube.NewPodFinder(client, protection(), kube.LevelNode), testkit.AlertFor(t, pod, testkit.Set("hostname", elsewhere.Name)))
+	verdict, found, subject := find(t, target.NewPodFinder(client, protection(), target.LevelNode), testkit.AlertFor(t, pod, testkit.Set("hostname", elsewhere.Name)))
 	if found == nil || len(found.Owners) != 1 || found.Owners[0].Name != "other" || subject != "nodes/"+here.Name {
 		t.Errorf("%s %+v, and the target is %s: want the Deployment other and the node %s", verdict, found, subject, here.Name)
 	}
@@ -114,7 +115,7 @@ func TestReadingThatFails(t *testing.T) {
 	for _, resource := range []string{"namespaces", "replicasets", "deployments"} {
 		client, proxy := newClient(t, env, false)
 		proxy.Inject(&testkit.Fault{Resource: resource, Times: 1, Effect: testkit.Answers(http.StatusForbidden, 0)})
-		finder := kube.NewPodFinder(client, protection(), kube.LevelPod)
+		finder := target.NewPodFinder(client, protection(), target.LevelPod)
 		if _, _, err := finder.Target(t.Context(), decode(t, testkit.AlertFor(t, pod))); response.KindOf(err) != response.Permanent {
 			t.Errorf("%s may not be read, and the error is %v: want a permanent one", resource, err)
 		}
@@ -127,7 +128,7 @@ func TestSharedReadings(t *testing.T) {
 	env := testkit.Cluster(t)
 	client, proxy := newClient(t, env, false)
 	pods := env.Deploy(t, testkit.Deployment(env.Namespace(t), "web", 2))
-	finder := kube.NewPodFinder(client, protection(), kube.LevelPod)
+	finder := target.NewPodFinder(client, protection(), target.LevelPod)
 	held := proxy.Inject(&testkit.Fault{Resource: "deployments", Times: 1, Effect: testkit.Hangs()})
 	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan error, 1)
