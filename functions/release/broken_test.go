@@ -304,7 +304,11 @@ func TestTickThatRunsOutOfTimeTellsWhatItDid(t *testing.T) {
 	if left, _ := answer.Record.Details["left"].(float64); left != 2 || len(list(t, answer)) != 1 {
 		t.Errorf("the details are %v, want one that is released and two that are left", answer.Record.Details)
 	}
-	if answer := ask(t, r, request); len(list(t, answer)) != 2 {
-		t.Errorf("the second time the details are %v, want two that are released", answer.Record.Details)
+	rest := 0
+	for tick := 0; tick < 5 && rest < 2; tick++ { // On a busy machine one of them may run out of time, too.
+		rest += len(list(t, ask(t, r, request)))
+	}
+	if rest != 2 {
+		t.Errorf("%d are released afterwards, want the two that were left", rest)
 	}
 }

@@ -220,6 +220,21 @@ func TestDecodeTakesWrongTypesAsAbsent(t *testing.T) {
 	}
 }
 
+// Of members of one name the last one counts, as whoever decodes the same bytes with encoding/json sees it, large or small.
+func TestDecodeTakesTheLastOfAName(t *testing.T) {
+	for name, blanks := range map[string]int{"small": 0, "large": 100_000} {
+		data := bytes.TrimSuffix(bytes.TrimSpace(envelope(t, "", "")), []byte("}"))
+		data = append(data, strings.Repeat(" ", blanks)+`,"rule":"first","rule":"last","hostname":"h","hostname":1,"output_fields":{"a":1},"output_fields":{"b":"x","b":"y"}}`...)
+		a, err := falco.Decode(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]any{"last", "", falco.Fields{"b": "y"}}, []any{a.Rule, a.Hostname, a.Fields}); diff != "" {
+			t.Errorf("a %s alert (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 func TestIDIsThatOfTheDetection(t *testing.T) {
 	first, second := testkit.Find(t, "01"), testkit.Find(t, "59")
 	ids, uuids := map[string]bool{}, map[string]bool{}

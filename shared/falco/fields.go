@@ -1,9 +1,6 @@
 package falco
 
-import (
-	"encoding/json"
-	"regexp"
-)
+import "encoding/json"
 
 // Fields are the output fields of an alert. A value may be of any JSON type; numbers are json.Number.
 type Fields map[string]any
@@ -47,9 +44,19 @@ type PodRef struct {
 	Container string
 }
 
-// containerID is what container runtimes give out: a prefix of the 64 hexadecimal digits, 12 in Falco.
+// isContainerID recognises what container runtimes give out: a prefix of the 64 hexadecimal digits, 12 in Falco.
 // Anything shorter would match by chance.
-var containerID = regexp.MustCompile(`^[0-9a-f]{12,64}$`)
+func isContainerID(id string) bool {
+	if len(id) < 12 || len(id) > 64 {
+		return false
+	}
+	for i := range len(id) {
+		if c := id[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
 
 // Pod is the pod the alert names, from its output fields alone: those of system calls, or those of a
 // Kubernetes audit event about a pod.
@@ -65,7 +72,7 @@ func (a Alert) Pod() PodRef {
 		}
 	}
 	for _, key := range []string{"container.id", "container.full_id"} {
-		if id := f.known(key); containerID.MatchString(id) { // "host" is no container
+		if id := f.known(key); isContainerID(id) { // "host" is no container
 			ref.ContainerIDs = append(ref.ContainerIDs, id)
 		}
 	}

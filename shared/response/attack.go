@@ -1,7 +1,6 @@
 package response
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
@@ -24,26 +23,24 @@ type attackName struct {
 	URL  string `json:"src_url,omitempty"`
 }
 
-var (
-	tacticTag    = regexp.MustCompile(`^mitre_([a-z]{3,16}(?:_[a-z]{2,16}){0,3})$`)
-	tacticID     = regexp.MustCompile(`^TA\d{4}$`)
-	techniqueTag = regexp.MustCompile(`^(T\d{4})(\.\d{3})?$`)
-)
-
 // attacks are the techniques that the alert's tags name, each with the tactic where there is but one. Falco tags its
 // rules mitre_defense_evasion, TA0003, T1555, T1059.004.
 // https://falco.org/docs/concepts/rules/style-guide/#tags
 func attacks(a falco.Alert) []attack {
 	var tactics, techniques []attack
 	for _, tag := range a.Tags[:min(len(a.Tags), 4*maxAttacks)] {
-		if m := tacticTag.FindStringSubmatch(tag); m != nil {
-			tactics = append(tactics, attack{Tactic: &attackName{Name: title(m[1])}})
-		} else if tacticID.MatchString(tag) {
+		technique, sub, isSub := strings.Cut(tag, ".")
+		switch name, isTactic := strings.CutPrefix(tag, "mitre_"); {
+		case isTactic:
+			if words := strings.Split(name, "_"); areWords(words) {
+				tactics = append(tactics, attack{Tactic: &attackName{Name: title(words)}})
+			}
+		case isNumber(tag, "TA", 4):
 			tactics = append(tactics, attack{Tactic: &attackName{UID: tag, URL: "https://attack.mitre.org/tactics/" + tag + "/"}})
-		} else if m := techniqueTag.FindStringSubmatch(tag); m != nil {
-			found := attack{Technique: &attackName{UID: m[1], URL: "https://attack.mitre.org/techniques/" + m[1] + "/"}}
-			if m[2] != "" {
-				found.SubTechnique = &attackName{UID: tag, URL: found.Technique.URL + m[2][1:] + "/"}
+		case isNumber(technique, "T", 4) && (!isSub || isNumber(sub, "", 3)):
+			found := attack{Technique: &attackName{UID: technique, URL: "https://attack.mitre.org/techniques/" + technique + "/"}}
+			if isSub {
+				found.SubTechnique = &attackName{UID: tag, URL: found.Technique.URL + sub + "/"}
 			}
 			techniques = append(techniques, found)
 		}
@@ -58,9 +55,28 @@ func attacks(a falco.Alert) []attack {
 	return all[:min(len(all), maxAttacks)]
 }
 
-// title is a tag in ATT&CK's spelling: command_and_control is Command and Control.
-func title(tag string) string {
-	words := strings.Split(tag, "_")
+// isNumber says whether a text is the prefix and so many digits.
+func isNumber(text, prefix string, digits int) bool {
+	number, found := strings.CutPrefix(text, prefix)
+	return found && len(number) == digits && strings.Trim(number, "0123456789") == ""
+}
+
+// areWords says whether these can be the words of a tactic: one to four, of small letters, neither short nor long.
+func areWords(words []string) bool {
+	for i, w := range words {
+		shortest := 2
+		if i == 0 {
+			shortest = 3
+		}
+		if i > 3 || len(w) < shortest || len(w) > 16 || strings.Trim(w, "abcdefghijklmnopqrstuvwxyz") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// title is the words in ATT&CK's spelling: command_and_control is Command and Control.
+func title(words []string) string {
 	for i, w := range words {
 		if w != "and" {
 			words[i] = strings.ToUpper(w[:1]) + w[1:]

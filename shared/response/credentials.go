@@ -1,8 +1,10 @@
 package response
 
 import (
+	"math"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // credential is one form in which secrets stand in command lines, environments, requests and files.
@@ -33,7 +35,7 @@ var credentials = []credential{ //nolint:gochecknoglobals // A constant, compile
 	{[]string{"akia", "asia"}, regexp.MustCompile(`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b`), Redacted},
 	// Tokens with a prefix that was made for being found: GitHub, GitLab, Slack, Google.
 	{
-		[]string{"gh", "glpat-", "xox", "aiza", "ya29."},
+		[]string{"ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "aiza", "ya29."},
 		regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeoprs]-[\w-]{10,}|AIza[\w-]{30,}|ya29\.[\w-]{20,})`), Redacted,
 	},
 	{[]string{"hooks.slack.com/"}, regexp.MustCompile(`(hooks\.slack\.com/)[\w/-]+`), "${1}" + Redacted},
@@ -63,9 +65,17 @@ func withoutCredentials(text string) string {
 	if len(text) < 8 {
 		return text
 	}
-	small := strings.ToLower(text)
+	var has pairs
+	has.add(text)
+	small := ""
 	for _, c := range credentials {
 		for _, sign := range c.signs {
+			if !has.all(sign) {
+				continue
+			}
+			if small == "" {
+				small = strings.ToLower(text)
+			}
 			if strings.Contains(small, sign) {
 				text = c.pattern.ReplaceAllString(text, c.with)
 				break
@@ -74,3 +84,39 @@ func withoutCredentials(text string) string {
 	}
 	return text
 }
+
+// pairs are the pairs of neighbours in a text, in small letters. There are few in most texts, so that most signs need not be
+// looked for.
+type pairs [64]uint64
+
+// add notes those of a text. In one that is not ASCII alone any pair may be: small letters can be others there.
+func (p *pairs) add(text string) {
+	var before byte
+	for i := range len(text) {
+		c := text[i]
+		if c >= utf8.RuneSelf {
+			for i := range p {
+				p[i] = math.MaxUint64
+			}
+			return
+		}
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		p[pair(before, c)/64] |= 1 << (pair(before, c) % 64)
+		before = c
+	}
+}
+
+// all says whether the text may have a sign in it.
+func (p *pairs) all(sign string) bool {
+	for i := 1; i < len(sign); i++ {
+		if at := pair(sign[i-1], sign[i]); p[at/64]&(1<<(at%64)) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// pair is a number below 4096 for two characters of ASCII. No two pairs of small letters share theirs.
+func pair(first, second byte) uint { return (uint(first)<<5 ^ uint(second)) % 4096 }

@@ -8,7 +8,10 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/riposte-dev/riposte/shared/falco"
 )
@@ -58,7 +61,9 @@ type Function struct {
 	Observe func(Observation)
 	Now     func() time.Time
 
-	recent recent
+	recent   recent
+	measured sync.Once
+	measures []d3fend
 }
 
 // Observation is one handled event, for metrics.
@@ -76,20 +81,39 @@ type Observation struct {
 // Handle takes one event through decoding, guardrails and the response. It returns nil
 // and no error where there is nothing to publish: a function's own outcome that came back to it.
 func (f *Function) Handle(ctx context.Context, e Event) (*Record, error) {
-	received := f.Now().UTC()
-	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
-	defer cancel()
+	a, err := f.Answer(ctx, e)
+	return a.Record, err
+}
 
+// Answer is what Handle comes to, with what is known of it already.
+type Answer struct {
+	*Record
+
+	f     *Function
+	again *remembered
+}
+
+// Event is the outcome event. It may be the answer to others, too: who changes it changes a copy.
+func (a Answer) Event() (event.Event, error) {
+	if a.again != nil {
+		return a.f.recent.publish(a.again, a.Record)
+	}
+	return a.Record.Event()
+}
+
+// Answer is Handle for those who publish the outcome.
+func (f *Function) Answer(ctx context.Context, e Event) (Answer, error) {
+	received := f.Now().UTC()
 	h := handling{f: f, received: received, hops: e.Hops}
 	record, err := h.run(ctx, e)
 	if err == nil && record == nil {
-		return nil, nil //nolint:nilnil // Nothing to publish, and nothing wrong: said so above.
+		return Answer{}, nil
 	}
-	if record != nil { // One that is given again has the hops of the first time, and would go around without an end.
+	if record != nil && record.Hops != h.hops+1 { // One that is given again has the hops of the first time, and would go around without an end.
 		record = record.after(h.hops)
 	}
 	h.report(ctx, e, record, err)
-	return record, err
+	return Answer{record, f, h.again}, err
 }
 
 // handling is one event on its way.
@@ -98,14 +122,24 @@ type handling struct {
 	received time.Time
 	hops     int
 	alert    falco.Alert
-	// eventID identifies what is answered, however it came: the alert's ID, or the outcome's. eventKey is its name in the store.
-	eventID, eventKey string
-	guardrail         string
+	// alertID is the alert's ID. eventID identifies what is answered, however it came: that, or the outcome's. eventKey is its name in
+	// the store.
+	alertID, eventID, eventKey string
+	guardrail                  string
+	// again is what this process remembers of the same event, where it is answered with that.
+	again *remembered
 }
 
 // is says what is answered.
 func (h *handling) is(alert falco.Alert, id string) {
-	h.alert, h.eventID, h.eventKey = alert, id, h.f.key("event", id)
+	h.alert, h.alertID, h.eventID, h.eventKey = alert, "", id, h.f.key("event", id)
+}
+
+// isItself says that it is the alert, by whatever way it came.
+func (h *handling) isItself(alert falco.Alert) {
+	id := alert.ID()
+	h.is(alert, id)
+	h.alertID = id
 }
 
 func (h *handling) run(ctx context.Context, e Event) (record *Record, err error) {
@@ -122,13 +156,22 @@ func (h *handling) run(ctx context.Context, e Event) (record *Record, err error)
 	if e.Hops >= MaxHops {
 		return nil, endless(e.Hops)
 	}
-	if r, ok := h.f.Responder.(EventResponder); ok {
+	r, other := h.f.Responder.(EventResponder)
+	isAlert := !other && e.Type != TypeOutcome
+	if isAlert {
+		if record, err := h.runAlert(e.Data); record != nil || err != nil {
+			return record, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.f.Timeout)
+	defer cancel()
+	switch {
+	case other:
 		return h.runEvent(ctx, r, e)
+	case isAlert:
+		return h.proceed(ctx)
 	}
-	if e.Type == TypeOutcome {
-		return h.runOutcome(ctx, e.Data)
-	}
-	return h.runAlert(ctx, e.Data)
+	return h.runOutcome(ctx, e.Data)
 }
 
 // runEvent hands over an event that is neither an alert nor an outcome.
@@ -143,21 +186,31 @@ func (h *handling) runEvent(ctx context.Context, r EventResponder, e Event) (*Re
 	return record, nil
 }
 
-func (h *handling) runAlert(ctx context.Context, data []byte) (*Record, error) {
+// runAlert answers an alert that nobody has to be asked about; both are nil for the others.
+func (h *handling) runAlert(data []byte) (*Record, error) {
 	alert, err := falco.Decode(data)
 	if err != nil {
 		return nil, InvalidError(err)
 	}
-	h.is(alert, alert.ID())
-	return h.respond(ctx)
+	h.isItself(alert)
+	if o := h.checkAlert(); o != nil {
+		return h.record(*o), nil
+	}
+	record, _ := h.recalled()
+	return record, nil
 }
 
 // respond runs the guardrails in their order, then the response: docs/safety.md.
 func (h *handling) respond(ctx context.Context) (*Record, error) {
-	f := h.f
 	if o := h.checkAlert(); o != nil {
 		return h.record(*o), nil
 	}
+	return h.proceed(ctx)
+}
+
+// proceed goes on with a sane alert.
+func (h *handling) proceed(ctx context.Context) (*Record, error) {
+	f := h.f
 	if record, err := h.remembered(ctx); record != nil || err != nil {
 		return record, err
 	}
@@ -230,7 +283,7 @@ func (h *handling) runOutcome(ctx context.Context, data []byte) (*Record, error)
 			return h.record(*o), nil
 		}
 		// The same as if the alert had come by itself: one claim for both.
-		h.is(cause.Alert, cause.Alert.ID()) // Not what the outcome says: anybody may have written that.
+		h.isItself(cause.Alert) // Not what the outcome says: anybody may have written that.
 		return h.respond(context.WithValue(ctx, causeKey{}, &cause))
 	case OutcomeResponder:
 		return h.tell(ctx, r, cause)
@@ -265,9 +318,12 @@ func (h *handling) record(o Outcome) *Record {
 	if h.f.DryRun && o.Verdict == Applied {
 		o.Verdict = DryRun
 	}
-	r := h.f.newRecord(h.alert, o, h.received)
+	if h.alertID == "" {
+		h.alertID = h.alert.ID()
+	}
+	r := h.f.newRecord(h.alert, h.alertID, o, h.received)
 	r.Hops = h.hops + 1
-	return &r
+	return r
 }
 
 // shown is the alert as the response sees it.
@@ -296,15 +352,15 @@ func (h *handling) report(ctx context.Context, e Event, record *Record, err erro
 	if !h.alert.Time.IsZero() {
 		obs.AlertAge = h.received.Sub(h.alert.Time)
 	}
-	attrs := []slog.Attr{
-		slog.String("response", f.Name), slog.String("event_id", e.ID), slog.Duration("duration", obs.Duration),
-	}
+	const most = 12
+	attrs := append(make([]slog.Attr, 0, most),
+		slog.String("response", f.Name), slog.String("event_id", e.ID), slog.Duration("duration", obs.Duration))
 	if h.alert.Rule != "" { // else it could not be read
 		attrs = append(attrs, slog.String("rule", h.alert.Rule), slog.String("priority", h.alert.Priority.String()))
 	}
 	if err != nil {
 		attrs = append(attrs, slog.String("kind", KindOf(err).String()), slog.String("error", err.Error()))
-		f.Log.LogAttrs(ctx, slog.LevelError, "response failed", attrs...)
+		f.line(ctx, slog.LevelError, "response failed", attrs)
 	} else {
 		obs.Outcome, obs.Reason = record.Outcome, record.Reason
 		attrs = append(attrs, slog.String("alert_id", record.AlertID), slog.String("outcome", string(record.Outcome)),
@@ -312,7 +368,17 @@ func (h *handling) report(ctx context.Context, e Event, record *Record, err erro
 		if record.Target != nil {
 			attrs = append(attrs, slog.String("target", record.Target.Subject()), slog.String("uid", record.Target.UID))
 		}
-		f.Log.LogAttrs(ctx, slog.LevelInfo, "response", attrs...)
+		f.line(ctx, slog.LevelInfo, "response", attrs)
 	}
 	f.Observe(obs)
+}
+
+// line is Logger.LogAttrs without looking for the line of code that calls it, which nobody writes down.
+func (f *Function) line(ctx context.Context, level slog.Level, message string, attrs []slog.Attr) {
+	if !f.Log.Enabled(ctx, level) {
+		return
+	}
+	r := slog.NewRecord(time.Now(), level, message, 0)
+	r.AddAttrs(attrs...)
+	_ = f.Log.Handler().Handle(ctx, r) // As in package slog, there is nowhere to say that it failed.
 }

@@ -11,6 +11,9 @@ import (
 // cutMark stands where something is left out because the outcome would be too large with it.
 const cutMark = "[...]"
 
+// longest is how long a byte of a text can get in JSON.
+const longest = len(`\u0000`)
+
 // The bounds of an outcome without its alert, in bytes, encoded.
 const (
 	mostMessage = 12 << 10
@@ -18,12 +21,14 @@ const (
 	mostDetails = 64 << 10
 )
 
-// bounded is the record cut to a bounded size. What a response quotes of the objects it found is their owners': of a
+// bound cuts the record to a bounded size. What a response quotes of the objects it found is their owners': of a
 // NetworkPolicy without end a part tells enough, while an outcome above the 1 MiB that the next function accepts is told to
 // nobody, and one that does not fit into a claim would be answered, and counted, again and again.
-func (r Record) bounded() Record {
-	r.Message = (&cutter{mostMessage}).text(r.Message)
-	if b, err := json.Marshal(r.Changes); err == nil && len(b) > mostChanges {
+func (r *Record) bound() {
+	if longest*len(r.Message) > mostMessage {
+		r.Message = (&cutter{mostMessage}).text(r.Message)
+	}
+	if b, err := json.Marshal(r.Changes); len(r.Changes) > 0 && err == nil && len(b) > mostChanges {
 		c, all := &cutter{mostChanges}, r.Changes
 		r.Changes = nil
 		for _, x := range all {
@@ -35,12 +40,36 @@ func (r Record) bounded() Record {
 			r.Changes = append(r.Changes, Change{Field: c.text(x.Field), Before: c.decoded(x.Before), After: c.decoded(x.After)})
 		}
 	}
+	if atMost(r.Details) <= mostDetails {
+		return
+	}
 	if b, err := json.Marshal(r.Details); err == nil && len(b) > mostDetails {
 		if details, ok := (&cutter{mostDetails}).decoded(r.Details).(map[string]any); ok {
 			r.Details = details
 		}
 	}
-	return r
+}
+
+// atMost is as much as a value can take when it is encoded. It is more than any bound for what has to be encoded to know that.
+func atMost(value any) int {
+	switch v := value.(type) {
+	case nil, bool, int, int32, int64:
+		return len("-9223372036854775808")
+	case string:
+		return len(`""`) + longest*len(v)
+	case Verdict:
+		return len(`""`) + longest*len(v)
+	case map[string]any:
+		n := len(`{}`)
+		for name, member := range v {
+			if n > mostDetails {
+				break
+			}
+			n += len(`"":,`) + longest*len(name) + atMost(member)
+		}
+		return n
+	}
+	return mostDetails + 1
 }
 
 // cutter cuts what is encoded to so many bytes, but for a few marks.

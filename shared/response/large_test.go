@@ -25,6 +25,7 @@ func TestOutcomeStaysSmall(t *testing.T) {
 		"a change from what is large":    {Changes: []response.Change{{Field: "spec", Before: rules, After: long}}},
 		"many changes":                   {Changes: many(20_000)},
 		"a message":                      {Message: long},
+		"a message a little too long":    {Message: strings.Repeat("x", 12<<10+1)},
 		"a message, changes and details": {Message: long, Changes: many(20_000), Details: map[string]any{"residual": rules}},
 	} {
 		t.Run(name, func(t *testing.T) {

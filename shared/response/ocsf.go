@@ -106,7 +106,13 @@ type observable struct {
 	Value  string `json:"value"`
 }
 
-func (f *Function) ocsf(r Record) OCSF {
+// countermeasures are the same in all outcomes of a function.
+func (f *Function) countermeasures() []d3fend {
+	f.measured.Do(func() { f.measures = countermeasures(f.Activity, f.Responder) })
+	return f.measures
+}
+
+func (f *Function) ocsf(r *Record) OCSF {
 	const class, name = 7001, "Remediation Activity"
 	o := OCSF{
 		ClassUID: class, ClassName: name, CategoryUID: 7, CategoryName: "Remediation",
@@ -115,7 +121,7 @@ func (f *Function) ocsf(r Record) OCSF {
 		CommandUID: r.ID, StatusDetail: strings.TrimSuffix(string(r.Outcome)+": "+string(r.Reason), ": "),
 		Time: r.Timings.Done.UnixMilli(), StartTime: r.Timings.Received.UnixMilli(), EndTime: r.Timings.Done.UnixMilli(),
 		Duration:        max(0, r.Timings.Done.UnixMilli()-r.Timings.Received.UnixMilli()),
-		Countermeasures: countermeasures(f.Activity, f.Responder), Observables: observables(r.Target), Attacks: attacks(r.Alert),
+		Countermeasures: f.countermeasures(), Observables: observables(r.Target), Attacks: attacks(r.Alert),
 		Metadata: ocsfMetadata{
 			Version: "1.5.0", UID: r.ID, CorrelationUID: r.AlertID, Profiles: []string{"security_control"},
 			Product: ocsfProduct{Name: "Riposte", VendorName: "Riposte", Version: f.Version, Feature: ocsfFeature{f.Name}},
@@ -131,7 +137,7 @@ func (f *Function) ocsf(r Record) OCSF {
 }
 
 // ocsfStatus is what became of the remediation. Other, 99, has Riposte's own word for a caption.
-func ocsfStatus(r Record) (int, string) {
+func ocsfStatus(r *Record) (int, string) {
 	switch r.Reason { //nolint:exhaustive // Those that OCSF has a word for.
 	case Gone, Replaced:
 		return 3, "Does Not Exist"

@@ -57,13 +57,13 @@ type Timings struct {
 	ResponseMS float64 `json:"response_ms"`
 }
 
-// newRecord completes an outcome into what is published.
-func (f *Function) newRecord(alert falco.Alert, o Outcome, received time.Time) Record {
+// newRecord completes an outcome into what is published. alertID is the alert's ID.
+func (f *Function) newRecord(alert falco.Alert, alertID string, o Outcome, received time.Time) *Record {
 	done := f.Now().UTC()
 	if done.Before(received) { // The clock was set meanwhile.
 		done = received
 	}
-	r := Record{
+	r := &Record{
 		Response: f.Name,
 		Outcome:  o.Verdict,
 		Reason:   o.Reason,
@@ -71,7 +71,7 @@ func (f *Function) newRecord(alert falco.Alert, o Outcome, received time.Time) R
 		DryRun:   f.DryRun,
 		Repeat:   o.Repeat,
 		Hops:     1,
-		AlertID:  alert.ID(),
+		AlertID:  alertID,
 		Alert:    alert,
 		Changes:  o.Changes,
 		Details:  o.Details,
@@ -81,18 +81,24 @@ func (f *Function) newRecord(alert falco.Alert, o Outcome, received time.Time) R
 		},
 	}
 	if o.Target.Name != "" {
-		r.Target = &o.Target
+		target := o.Target
+		r.Target = &target
 	}
-	parts := []string{r.AlertID, f.Name, o.Target.Subject(), o.Target.UID}
+	var room [256]byte
+	key := append(room[:0], r.AlertID...)
+	for _, part := range [...]string{f.Name, o.Target.Subject(), o.Target.UID} {
+		key = append(append(key, 0), part...)
+	}
 	if o.Key != "" {
-		parts = append(parts, o.Key)
+		key = append(append(key, 0), o.Key...)
 	}
 	if scope := f.Repeats.Scope; scope != "" {
-		parts = append(parts, "of", scope)
+		key = append(append(key, "\x00of\x00"...), scope...)
 	}
-	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	sum := sha256.Sum256(key)
 	r.ID = hex.EncodeToString(sum[:16])
-	r = f.Redaction.Apply(r).bounded()
+	f.Redaction.apply(r)
+	r.bound()
 	r.OCSF = f.ocsf(r)
 	return r
 }
@@ -108,24 +114,33 @@ func (r Record) Event() (event.Event, error) {
 		e.SetExtension("repeat", "true")
 	}
 	SetHops(&e, max(r.Hops, 1))
-	namespace := r.Alert.Pod().Namespace
+	namespace := ""
 	if r.Target != nil {
 		e.SetSubject(r.Target.Subject())
-		if r.Target.Namespace != "" {
-			namespace = r.Target.Namespace
-		}
+		namespace = r.Target.Namespace
 	}
-	for name, value := range map[string]string{
-		"response": r.Response, "outcome": string(r.Outcome), "rule": r.Alert.Rule, "priority": r.Alert.Priority.String(),
-		"eventsource": r.Alert.Source, "k8snamespace": namespace, "alertid": r.AlertID,
+	if namespace == "" {
+		namespace = r.Alert.Pod().Namespace
+	}
+	for _, extension := range [...]struct{ name, value string }{
+		{"response", r.Response},
+		{"outcome", string(r.Outcome)},
+		{"rule", r.Alert.Rule},
+		{"priority", r.Alert.Priority.String()},
+		{"eventsource", r.Alert.Source},
+		{"k8snamespace", namespace},
+		{"alertid", r.AlertID},
 	} {
-		if value = attribute(value); value != "" {
-			e.SetExtension(name, value)
+		if value := attribute(extension.value); value != "" {
+			e.SetExtension(extension.name, value)
 		}
 	}
-	if err := e.SetData(event.ApplicationJSON, r); err != nil {
+	data, err := r.appendJSON(make([]byte, 0, 4096))
+	if err != nil {
 		return event.Event{}, fmt.Errorf("encode the outcome: %w", err)
 	}
+	e.SetDataContentType(event.ApplicationJSON)
+	e.DataEncoded = data // Not by SetData, which takes bytes for what is no JSON.
 	return e, nil
 }
 
@@ -135,6 +150,9 @@ func (r Record) Event() (event.Event, error) {
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system
 func attribute(s string) string {
 	const most = 512
+	if len(s) <= most && isPlain(s) {
+		return s
+	}
 	s = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Noncharacter_Code_Point, r) || r == unicode.ReplacementChar {
 			return ' '
@@ -149,6 +167,16 @@ func attribute(s string) string {
 		end--
 	}
 	return strings.TrimSpace(s[:end])
+}
+
+// isPlain says that a text is printable ASCII without blanks at its ends, as nearly all are.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s == "" || s[0] != ' ' && s[len(s)-1] != ' '
 }
 
 // DecodeRecord reads the data of an outcome event. The error says what is wrong with it.

@@ -30,11 +30,18 @@ type Redaction struct {
 
 // identifying are the fields without which a function that follows an outcome would find another pod, or none, or take
 // the alert for another one.
-func identifying() []string {
-	return append([]string{
+func identifying() []string { return append(ofTarget(), falco.EventFields()...) }
+
+func ofTarget() []string {
+	return []string{
 		"k8s.ns.name", "k8s.pod.name", "k8s.pod.uid", "k8s.pod.id", "container.id", "container.full_id",
 		"ka.target.resource", "ka.target.namespace", "ka.target.name",
-	}, falco.EventFields()...)
+	}
+}
+
+// identifies says whether a field is one of them.
+func identifies(field string) bool {
+	return slices.Contains(ofTarget(), field) || slices.Contains(falco.EventFields(), field)
 }
 
 // fieldPattern is a field's name, or a pattern of some: proc.cmdline, user.*, ka.uri.param[command].
@@ -75,11 +82,16 @@ func matches(pattern, name string) bool {
 }
 
 func (r Redaction) covers(field string) bool {
-	return !slices.Contains(identifying(), field) && slices.ContainsFunc(r.Fields, func(p string) bool { return matches(p, field) })
+	return len(r.Fields) > 0 && !identifies(field) && slices.ContainsFunc(r.Fields, func(p string) bool { return matches(p, field) })
 }
 
 // Apply is the record as it may be published. The record itself stays as it is.
 func (r Redaction) Apply(record Record) Record {
+	r.apply(&record)
+	return record
+}
+
+func (r Redaction) apply(record *Record) {
 	s := r.scrubber(record.Alert)
 	record.Alert = r.alert(s, record.Alert)
 	record.Message = s.text(record.Message)
@@ -88,7 +100,6 @@ func (r Redaction) Apply(record Record) Record {
 	for i, c := range record.Changes {
 		record.Changes[i] = Change{Field: s.text(c.Field), Before: s.value(c.Before), After: s.value(c.After)}
 	}
-	return record
 }
 
 // Alert is the alert as it may be published: cut, too, if it is very large.
@@ -105,20 +116,50 @@ func (r Redaction) alert(s *scrubber, a falco.Alert) falco.Alert {
 	return r.scrub(&scrubber{credentials: true}, a.Compact())
 }
 
+// scrub copies the fields only if it has to change one: of most alerts nothing is taken out.
 func (r Redaction) scrub(s *scrubber, a falco.Alert) falco.Alert {
-	fields := make(falco.Fields, len(a.Fields))
+	fields := a.Fields
+	if fields == nil {
+		fields = falco.Fields{}
+	}
+	copied := false
 	for name, value := range a.Fields {
-		switch {
-		case slices.Contains(identifying(), name):
-			fields[name] = value
-		case value != nil && r.covers(name):
-			fields[name] = Redacted
-		default:
-			fields[name] = s.value(value)
+		scrubbed, same := r.field(s, name, value)
+		if same {
+			continue
 		}
+		if !copied {
+			fields, copied = maps.Clone(fields), true
+		}
+		fields[name] = scrubbed
 	}
 	a.Fields, a.Output = fields, s.text(a.Output)
 	return a
+}
+
+// field is what is left of a field, and whether that is all of it.
+func (r Redaction) field(s *scrubber, name string, value any) (scrubbed any, same bool) {
+	switch {
+	case value == nil || identifies(name):
+		return value, true
+	case r.covers(name):
+		return Redacted, false
+	}
+	var before, after string
+	switch v := value.(type) {
+	case bool:
+		return value, true
+	case string:
+		before, after = v, s.text(v)
+	case json.Number:
+		before, after = v.String(), s.text(v.String())
+	default:
+		return s.value(value), false
+	}
+	if after == before {
+		return value, true
+	}
+	return after, false
 }
 
 // scrubber takes the values of one alert out of texts.
@@ -245,6 +286,11 @@ func (s *scrubber) value(value any) any {
 			return text
 		}
 		return v
+	case Verdict:
+		if text := s.text(string(v)); text != string(v) {
+			return text
+		}
+		return v
 	case []string:
 		out := make([]string, len(v))
 		for i, e := range v {
@@ -264,14 +310,38 @@ func (s *scrubber) value(value any) any {
 }
 
 func (s *scrubber) object(m map[string]any) map[string]any {
-	if m == nil {
-		return nil
+	if m == nil || s.keepsAll(m) {
+		return m
 	}
 	out := make(map[string]any, len(m))
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		out[s.text(name)] = s.value(m[name])
 	}
 	return out
+}
+
+// keepsAll says that nothing in an object has to be taken out, nor become another type. It need not be copied then.
+func (s *scrubber) keepsAll(m map[string]any) bool {
+	for name, value := range m {
+		if s.text(name) != name || !s.keeps(value) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *scrubber) keeps(value any) bool {
+	switch v := value.(type) {
+	case nil, bool, int, int32, int64, float64:
+		return true
+	case string:
+		return s.text(v) == v
+	case Verdict:
+		return s.text(string(v)) == string(v)
+	case map[string]any:
+		return v != nil && s.keepsAll(v)
+	}
+	return false
 }
 
 // encoded is for types of a response's own. Lists and objects become what a receiver decodes: an outcome that is given again, out of

@@ -45,29 +45,40 @@ func (h *handling) duplicate(first *Record) *Record {
 	return h.record(o)
 }
 
-// remembered answers a repeat from memory.
-func (h *handling) remembered(ctx context.Context) (*Record, error) {
+// recalled answers a repeat from memory alone. An alert that is older than the one it may be a duplicate of may have been
+// answered before that, and by another process: that one is given then.
+func (h *handling) recalled() (answer, before *Record) {
 	if h.f.Repeats.Claims == nil {
-		return nil, nil //nolint:nilnil // Nothing is remembered, and nothing wrong.
+		return nil, nil
 	}
 	now := h.f.Now()
-	if record := h.f.recent.get(h.eventKey, now); record != nil {
-		return record, nil
+	if h.again = h.f.recent.get(h.eventKey, now); h.again != nil {
+		return h.again.record, nil
 	}
-	first := h.f.recent.get(h.refKey(), now)
-	if first == nil {
-		return nil, nil //nolint:nilnil // Nothing is remembered, and nothing wrong.
+	switch first := h.f.recent.get(h.refKey(), now); {
+	case first == nil:
+		return nil, nil
+	case h.alert.Time.After(first.record.Alert.Time):
+		return h.duplicate(first.record), nil
+	default:
+		return nil, first.record
 	}
-	if !h.alert.Time.After(first.Alert.Time) { // An older one may have been answered, before that and by another process.
-		state, err := h.f.Repeats.Claims.Look(ctx, h.eventKey)
-		if err != nil {
-			return nil, err
-		}
-		if state.Complete() {
-			return h.answer(state)
-		}
+}
+
+// remembered answers a repeat from memory, or from the store where that is not enough.
+func (h *handling) remembered(ctx context.Context) (*Record, error) {
+	answer, before := h.recalled()
+	if before == nil {
+		return answer, nil
 	}
-	return h.duplicate(first), nil
+	state, err := h.f.Repeats.Claims.Look(ctx, h.eventKey)
+	if err != nil {
+		return nil, err
+	}
+	if state.Complete() {
+		return h.answer(state)
+	}
+	return h.duplicate(before), nil
 }
 
 // deferred answers an alert that is to wait, unless it was answered meanwhile by what it waits for.

@@ -9,7 +9,9 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
@@ -36,6 +38,9 @@ const maxValues = 20_000
 
 // checkDensity counts the values of a JSON text without decoding it.
 func checkDensity(body []byte) error {
+	if len(body) <= maxValues { // Each takes a byte at least.
+		return nil
+	}
 	values, quoted := 0, false
 	for i := 0; i < len(body); i++ {
 		switch c := body[i]; {
@@ -61,7 +66,9 @@ func checkDensity(body []byte) error {
 func decode(ctx context.Context, header http.Header, body []byte, plain string) ([]Event, form, error) {
 	events, form, err := split(ctx, header, body, plain)
 	for i := range events {
-		events[i].trace(ctx, header)
+		if e := &events[i]; e.traceparent != "" || first(header, "Traceparent") != "" { // else nothing is known of a trace
+			e.trace(ctx, header)
+		}
 	}
 	return events, form, err
 }
@@ -70,10 +77,7 @@ func split(ctx context.Context, header http.Header, body []byte, plain string) (
 	if err := checkDensity(body); err != nil {
 		return nil, single, err
 	}
-	mediaType, _, err := mime.ParseMediaType(header.Get("Content-Type"))
-	if err != nil {
-		mediaType = ""
-	}
+	mediaType := mediaTypeOf(header)
 	switch {
 	case mediaType == event.ApplicationCloudEventsBatchJSON:
 		events, err := decodeBatch(body)
@@ -82,13 +86,30 @@ func split(ctx context.Context, header http.Header, body []byte, plain string) (
 		e, err := decodeStructured(body)
 		return []Event{e}, single, err
 	case isBinary(header):
+		if e, ok := usual(header, mediaType, body); ok {
+			return []Event{e}, single, nil
+		}
 		e, err := decodeBinary(ctx, header, body)
 		return []Event{e}, single, err
 	}
 	return []Event{{Event: response.Event{Type: plain, Data: body}}}, single, nil
 }
 
-func isBinary(header http.Header) bool { return header.Get("Ce-Specversion") != "" }
+// mediaTypeOf is the type of a body without its parameters, empty where it is unknown.
+func mediaTypeOf(header http.Header) string {
+	const json = "application/json"
+	contentType := first(header, "Content-Type")
+	if contentType == json || contentType == json+"; charset=utf-8" { // which Falcosidekick and Brokers send
+		return json
+	}
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return ""
+	}
+	return mediaType
+}
+
+func isBinary(header http.Header) bool { return first(header, "Ce-Specversion") != "" }
 
 // isStructured recognises a CloudEvent in a body that does not say so, as in a Lambda payload. No alert has
 // a specversion.
@@ -109,6 +130,45 @@ func decodeStructured(body []byte) (_ Event, err error) {
 		return Event{}, fmt.Errorf("event is not a CloudEvent in JSON: %w", err)
 	}
 	return checked(e)
+}
+
+// usual reads an event in binary mode as nearly all are. It is false for what is missing, unusual or wrong, which the SDK has a
+// word for.
+func usual(header http.Header, mediaType string, body []byte) (Event, bool) {
+	id, kind, source := first(header, "Ce-Id"), first(header, "Ce-Type"), first(header, "Ce-Source")
+	for _, value := range [...]string{id, kind, source} {
+		if value == "" || value != strings.TrimSpace(value) {
+			return Event{}, false
+		}
+	}
+	if first(header, "Ce-Specversion") != event.CloudEventsVersionV1 || len(header["Ce-Hops"]) > 0 || mediaType != event.ApplicationJSON || len(body) == 0 {
+		return Event{}, false
+	}
+	if !isOrigin(source) {
+		if u, err := url.Parse(source); err != nil || u.String() != source {
+			return Event{}, false
+		}
+	}
+	return Event{
+		Event: response.Event{ID: id, Type: kind, Data: body}, Source: source,
+		traceparent: first(header, "Ce-Traceparent"), tracestate: first(header, "Ce-Tracestate"),
+	}, true
+}
+
+// isOrigin recognises https://falco.org, which is Falcosidekick's source, and its like.
+func isOrigin(source string) bool {
+	host, found := strings.CutPrefix(source, "https://")
+	return found && host != "" && !strings.ContainsFunc(host, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '-'
+	})
+}
+
+// first is a header by its name in canonical form, where it need not be looked for.
+func first(header http.Header, name string) string {
+	if values := header[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 func decodeBinary(ctx context.Context, header http.Header, body []byte) (_ Event, err error) {

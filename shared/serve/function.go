@@ -76,11 +76,12 @@ func New(spec Spec) *Function {
 
 // Start reads the settings and builds the function. The error names every bad variable.
 func (f *Function) Start(ctx context.Context, environ map[string]string) error {
-	return f.load(ctx, environ)
+	return f.load(ctx, func() map[string]string { return environ })
 }
 
-func (f *Function) load(ctx context.Context, environ map[string]string) error {
+func (f *Function) load(ctx context.Context, read func() map[string]string) error {
 	f.once.Do(func() {
+		environ := read()
 		f.metrics = newMetrics()
 		f.app, f.err = f.spec.build(environ, f.host)
 		if !f.ownServer {
@@ -113,7 +114,7 @@ func (f *Function) load(ctx context.Context, environ map[string]string) error {
 
 // mustStart starts a function whose host has no hook for it, and stops the process where that is impossible.
 func (f *Function) mustStart(ctx context.Context) {
-	if err := f.load(ctx, config.Environ()); err != nil {
+	if err := f.load(ctx, config.Environ); err != nil {
 		fatal(f.spec.Name, err)
 	}
 }

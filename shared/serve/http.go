@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -30,7 +31,23 @@ func tooLarge(limit int) error { return fmt.Errorf("body is larger than %d bytes
 type answer struct {
 	status int
 	header http.Header
+	// fields are headers, too, of one value each.
+	fields []field
 	body   []byte
+}
+
+// field is a header, its name in canonical form.
+type field struct{ name, value string }
+
+// put adds the headers to those that are there.
+func (a answer) put(header http.Header) http.Header {
+	maps.Copy(header, a.header)
+	values := make([]string, len(a.fields))
+	for i, f := range a.fields {
+		values[i] = f.value
+		header[f.name] = values[i : i+1 : i+1]
+	}
+	return header
 }
 
 // routes are the pages of a function. Events are taken at any other path, and at these by POST: a 404 would make
@@ -70,7 +87,7 @@ func (f *Function) serveEvent(w http.ResponseWriter, r *http.Request) {
 	var a answer
 	reading := &counted{Reader: http.MaxBytesReader(w, r.Body, int64(f.spec.maxBody())), all: &f.bodies}
 	defer reading.done()
-	body, err := io.ReadAll(reading)
+	body, err := readAll(reading, r.ContentLength)
 	switch limit := (*http.MaxBytesError)(nil); {
 	case errors.As(err, &limit):
 		a = f.refused(r.Context(), "too-large", refusal(http.StatusRequestEntityTooLarge, tooLarge(f.spec.maxBody())))
@@ -79,11 +96,31 @@ func (f *Function) serveEvent(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		a = f.refused(r.Context(), "invalid", refusal(http.StatusBadRequest, fmt.Errorf("read the body: %w", err)))
 	default:
-		a = f.app.exchange(r.Context(), Request{
-			Header: r.Header, Query: r.URL.Query(), Body: body, Verified: verified,
-		})
+		var query url.Values
+		if r.URL.RawQuery != "" {
+			query = r.URL.Query()
+		}
+		a = f.app.exchange(r.Context(), Request{Header: r.Header, Query: query, Body: body, Verified: verified})
 	}
 	a.write(w)
+}
+
+// readAll reads a body of that length, as it says itself: room is made for no more than most alerts need.
+func readAll(r io.Reader, length int64) ([]byte, error) {
+	const least, most = 512, 8 << 10
+	b := make([]byte, 0, max(least, min(length, most)+1))
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return b, nil
+		case err != nil:
+			return b, err
+		case len(b) == cap(b):
+			b = append(b, 0)[:len(b)]
+		}
+	}
 }
 
 // refused logs and counts a request that never became an event: its sender may not look at the answer.
@@ -184,6 +221,11 @@ func ascii(s string) string {
 // success is the outcome as a CloudEvent in binary mode, a batch of them for a batch, or 204
 // where there is none: a 2xx with another body counts as a failed delivery at Knative.
 func success(ctx context.Context, replies []event.Event, form form) answer {
+	if form == single && len(replies) == 1 {
+		if a, ok := binaryMode(replies[0]); ok {
+			return a
+		}
+	}
 	b := buffer{answer: answer{status: http.StatusOK, header: http.Header{}}}
 	var err error
 	switch {
@@ -220,7 +262,7 @@ func writeBatch(_ context.Context, b *buffer, replies []event.Event) error {
 }
 
 func (a answer) write(w http.ResponseWriter) {
-	maps.Copy(w.Header(), a.header)
+	a.put(w.Header())
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body) // the caller is gone; what was done is done
 }

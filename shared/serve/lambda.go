@@ -90,8 +90,9 @@ func (f *responses) functionURL(ctx context.Context, payload []byte) (any, error
 		a = f.exchange(ctx, Request{Header: header, Body: body})
 	}
 	out := events.LambdaFunctionURLResponse{StatusCode: a.status, Headers: map[string]string{}, Body: string(a.body)}
-	for name := range a.header {
-		out.Headers[name] = a.header.Get(name)
+	header := a.put(http.Header{})
+	for name := range header {
+		out.Headers[name] = header.Get(name)
 	}
 	return out, nil
 }

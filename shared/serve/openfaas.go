@@ -29,6 +29,6 @@ func OpenFaaS(newFunction func() *Function) func(handler.Request) (handler.Respo
 		} else {
 			a = f.refused(r.Context(), "method", wrongMethod(r.Method))
 		}
-		return handler.Response{StatusCode: a.status, Header: a.header, Body: a.body}, nil
+		return handler.Response{StatusCode: a.status, Header: a.put(http.Header{}), Body: a.body}, nil
 	}
 }

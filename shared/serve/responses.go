@@ -26,18 +26,22 @@ type responses struct {
 	slots  chan struct{}
 	// handled tells the sweeper.
 	handled chan struct{}
+	// plain is the type of a body without an envelope.
+	plain string
 }
 
 // newResponses builds the response with everything around it.
 func newResponses(info Info, h *host, responder response.Responder, common Settings, claims string) *responses {
 	common.Tells = info.Tells
-	return &responses{host: h, common: common, claims: claims, slots: make(chan struct{}, atOnce), handled: make(chan struct{}, 1), inner: &response.Function{
+	f := &responses{host: h, common: common, claims: claims, slots: make(chan struct{}, atOnce), handled: make(chan struct{}, 1), inner: &response.Function{
 		Name: info.Name, Version: Version(), Activity: info.Activity, Responder: responder,
 		Alerts:  []response.AlertGuard{common.Sane},
 		Targets: []response.TargetGuard{common.When},
 		Repeats: common.repeats(common.Store, info, common), Redaction: common.Redaction, Tells: info.Tells,
 		DryRun: common.DryRun, Timeout: common.Timeout, Log: h.log, Observe: h.metrics.observe, Now: time.Now,
 	}}
+	f.plain = f.inner.Types()[0]
+	return f
 }
 
 func (f *responses) exchange(ctx context.Context, r Request) answer {
@@ -55,13 +59,15 @@ func (f *responses) exchange(ctx context.Context, r Request) answer {
 		return f.refused(ctx, "transient", failure(err))
 	}
 	defer leave()
-	events, form, err := decode(ctx, r.Header, r.Body, f.inner.Types()[0])
+	events, form, err := decode(ctx, r.Header, r.Body, f.plain)
 	if err != nil {
 		return f.refused(ctx, "invalid", failure(response.InvalidError(err)))
 	}
-	// A batch gets the time of one alert; what is left over then asks for a repeat.
-	ctx, cancel := context.WithTimeout(ctx, f.common.Timeout)
-	defer cancel()
+	if form == batched { // It gets the time of one alert; what is left over then asks for a repeat.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.common.Timeout)
+		defer cancel()
+	}
 	var replies []event.Event
 	var failures []error
 	for i, e := range events {
@@ -108,17 +114,17 @@ func (f *responses) enter(ctx context.Context) (leave func(), err error) {
 func (f *responses) handle(ctx context.Context, e Event) (*event.Event, error) {
 	ctx, span := f.begin(ctx, e)
 	defer span.End()
-	record, err := f.inner.Handle(ctx, e.Event)
+	a, err := f.inner.Answer(ctx, e.Event)
 	f.nudge()
-	describe(span, record, err)
-	if err != nil || record == nil {
+	describe(span, a.Record, err)
+	if err != nil || a.Record == nil {
 		return nil, err
 	}
-	reply, err := record.Event()
+	reply, err := a.Event()
 	if err != nil {
 		return nil, err
 	}
-	carry(ctx, &reply)
+	reply = carry(ctx, reply)
 	return &reply, nil
 }
 

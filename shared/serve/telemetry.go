@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/telemetry"
@@ -53,21 +54,30 @@ func (h *host) observe(environ map[string]string, s logging) error {
 
 // begin starts the span of an event.
 func (h *host) begin(ctx context.Context, e Event) (context.Context, trace.Span) {
+	if _, off := h.tracer.(noop.Tracer); off && !e.Origin.Parent.IsValid() && !trace.SpanContextFromContext(ctx).IsValid() {
+		return ctx, noop.Span{} // Nothing is recorded, and there is nothing to hand on.
+	}
 	return e.Origin.Start(ctx, h.tracer, "response "+h.name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
 		attribute.String("riposte.response", h.name), attribute.String("cloudevents.event_id", e.ID),
 		attribute.String("cloudevents.event_type", e.Type), attribute.String("cloudevents.event_source", e.Source)))
 }
 
-// carry gives an event the trace that ctx belongs to.
-func carry(ctx context.Context, e *event.Event) {
+// carry is an event with the trace that ctx belongs to.
+func carry(ctx context.Context, e event.Event) event.Event {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return e
+	}
+	e = e.Clone() // It may be the answer to others, too.
 	for name, value := range telemetry.Attributes(ctx) {
 		e.SetExtension(name, value)
 	}
+	return e
 }
 
 // describe says in a span what came of an event.
 func describe(span trace.Span, record *response.Record, err error) {
 	switch {
+	case !span.IsRecording():
 	case err != nil:
 		span.SetAttributes(attribute.String("error.type", response.KindOf(err).String()))
 		span.SetStatus(codes.Error, ascii(err.Error()))
