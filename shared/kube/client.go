@@ -7,6 +7,7 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -264,20 +265,36 @@ func decode(result rest.Result, into any) error {
 	if err != nil {
 		return err
 	}
-	var object metav1.TypeMeta
-	if err := json.Unmarshal(raw, &object); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+	if into == nil {
+		into = new(struct{})
 	}
-	if object.Kind == "" {
+	kind, err := kindOf(raw)
+	if err == nil {
+		err = json.Unmarshal(raw, into)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the answer: %w", err)
+	case kind == "":
 		return errors.New("read the answer: it is no object of the API")
 	}
-	if into == nil {
-		return nil
-	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
-	}
 	return nil
+}
+
+// kindOf is what an object says that it is. The API server says so at its beginning, which is all that is read then.
+func kindOf(raw []byte) (string, error) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if begin, err := d.Token(); err == nil && begin == json.Delim('{') {
+		if name, err := d.Token(); err == nil && name == "kind" {
+			if kind, err := d.Token(); err == nil {
+				kind, _ := kind.(string)
+				return kind, nil
+			}
+		}
+	}
+	var object metav1.TypeMeta
+	err := json.Unmarshal(raw, &object)
+	return object.Kind, err
 }
 
 // describe says what was attempted and classifies the cause.
