@@ -39,7 +39,7 @@ type eksCluster struct {
 
 // eksPattern matches the name of a cluster, or its ARN.
 // https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html
-var eksPattern = regexp.MustCompile(`^eks:(?:arn:aws[a-z-]*:eks:([a-z0-9-]+):\d{12}:cluster/)?([0-9A-Za-z][0-9A-Za-z_-]{0,99})$`)
+const eksPattern = `^eks:(?:arn:aws[a-z-]*:eks:([a-z0-9-]+):\d{12}:cluster/)?([0-9A-Za-z][0-9A-Za-z_-]{0,99})$`
 
 const (
 	// eksAttempts and eksBackoff bound what the SDK tries again: throttling and 5xx are over in a moment, or not soon, and
@@ -52,7 +52,7 @@ const (
 
 // eksConfig is the configuration for KUBE_CLUSTER. It reads the SDK's settings and asks nobody.
 func eksConfig(cluster string) (*rest.Config, error) {
-	parts := eksPattern.FindStringSubmatch(cluster)
+	parts := regexp.MustCompile(eksPattern).FindStringSubmatch(cluster)
 	if parts == nil {
 		return nil, fmt.Errorf("KUBE_CLUSTER is %q: want eks:NAME, or eks: and the ARN of a cluster, such as eks:arn:aws:eks:eu-west-1:123456789012:cluster/NAME", cluster)
 	}
