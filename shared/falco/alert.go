@@ -101,7 +101,7 @@ func (a Alert) ID() string {
 func (a Alert) ofSystemCall() bool { return a.Source == "syscall" || a.Source == defaultSource }
 
 // MarshalJSON is AppendJSON.
-func (a Alert) MarshalJSON() ([]byte, error) { return a.AppendJSON(make([]byte, 0, 2048)) }
+func (a Alert) MarshalJSON() ([]byte, error) { return a.AppendJSON(make([]byte, 0, a.room())) }
 
 // UnmarshalJSON is Decode.
 func (a *Alert) UnmarshalJSON(data []byte) error {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -11,7 +12,7 @@ import (
 type credential struct {
 	// signs are what a text with it has, in small letters: looking for them costs next to nothing.
 	signs   []string
-	pattern *regexp.Regexp
+	pattern func() *regexp.Regexp
 	// with replaces it.
 	with string
 }
@@ -26,38 +27,43 @@ const (
 
 // credentials are few on purpose: each stands for what is common and can be told from other text by its form. A list
 // of every vendor's tokens would be longer, and would promise what nothing can keep.
-var credentials = []credential{ //nolint:gochecknoglobals // A constant, compiled once.
+var credentials = []credential{ //nolint:gochecknoglobals // A constant.
 	// A private key, also one of which the end is missing.
-	{[]string{"private key-----"}, regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)`), Redacted},
+	{[]string{"private key-----"}, compiled(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)`), Redacted},
 	// A JSON web token, such as that of a ServiceAccount: a header in base64, which begins with {" and so with eyJ.
-	{[]string{"eyj"}, regexp.MustCompile(`\beyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)*|\beyJ(?:hbGciOi|0eXAiOi|raWQiOi|lbmMiOi)[\w.-]*`), Redacted},
+	{[]string{"eyj"}, compiled(`\beyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)*|\beyJ(?:hbGciOi|0eXAiOi|raWQiOi|lbmMiOi)[\w.-]*`), Redacted},
 	// The ids of AWS access keys. The secret that goes with one has no form of its own.
-	{[]string{"akia", "asia"}, regexp.MustCompile(`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b`), Redacted},
+	{[]string{"akia", "asia"}, compiled(`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b`), Redacted},
 	// Tokens with a prefix that was made for being found: GitHub, GitLab, Slack, Google.
 	{
 		[]string{"ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "aiza", "ya29."},
-		regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeoprs]-[\w-]{10,}|AIza[\w-]{30,}|ya29\.[\w-]{20,})`), Redacted,
+		compiled(`\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeoprs]-[\w-]{10,}|AIza[\w-]{30,}|ya29\.[\w-]{20,})`), Redacted,
 	},
-	{[]string{"hooks.slack.com/"}, regexp.MustCompile(`(hooks\.slack\.com/)[\w/-]+`), "${1}" + Redacted},
+	{[]string{"hooks.slack.com/"}, compiled(`(hooks\.slack\.com/)[\w/-]+`), "${1}" + Redacted},
 	// Headers.
-	{[]string{"authorization"}, regexp.MustCompile(`(?i)(authorization["']?\s*[:=]\s*["']?(?:[a-z]+\s+)?)[^\s"',;]+`), "${1}" + Redacted},
-	{[]string{"bearer"}, regexp.MustCompile(`(?i)(\bbearer\s+)[\w.~+/=-]{16,}`), "${1}" + Redacted},
+	{[]string{"authorization"}, compiled(`(?i)(authorization["']?\s*[:=]\s*["']?(?:[a-z]+\s+)?)[^\s"',;]+`), "${1}" + Redacted},
+	{[]string{"bearer"}, compiled(`(?i)(\bbearer\s+)[\w.~+/=-]{16,}`), "${1}" + Redacted},
 	// A password or a token before the host of a URL, and signatures in one.
-	{[]string{"://"}, regexp.MustCompile(`(://[^\s/:@?#]*:)[^\s/@]+@`), "${1}" + Redacted + "@"},
-	{[]string{"://"}, regexp.MustCompile(`(://)[\w-]{20,}@`), "${1}" + Redacted + "@"},
-	{[]string{"sig=", "signature="}, regexp.MustCompile(`(?i)([?&](?:sig|x-amz-signature|x-goog-signature)=)[^\s&"']+`), "${1}" + Redacted},
+	{[]string{"://"}, compiled(`(://[^\s/:@?#]*:)[^\s/@]+@`), "${1}" + Redacted + "@"},
+	{[]string{"://"}, compiled(`(://)[\w-]{20,}@`), "${1}" + Redacted + "@"},
+	{[]string{"sig=", "signature="}, compiled(`(?i)([?&](?:sig|x-amz-signature|x-goog-signature)=)[^\s&"']+`), "${1}" + Redacted},
 	// name=value and "name": "value", in an environment, a file or a query.
 	{
 		[]string{"passw", "passphrase", "mysql_pwd", "key", "secret", "token"},
-		regexp.MustCompile(`(?i)(\b` + secretName + `\\?["']?\s*[=:]\s*)` + secretValue), "${1}" + Redacted,
+		compiled(`(?i)(\b` + secretName + `\\?["']?\s*[=:]\s*)` + secretValue), "${1}" + Redacted,
 	},
 	// --name value.
 	{
 		[]string{"passw", "passphrase", "key", "secret", "token"},
-		regexp.MustCompile(`(?i)((?:^|\s)--?(?:` + secretName + `|secret)\s+)(?:"[^"]*"?|'[^']*'?|[^\s"'-][^\s"']*)`), "${1}" + Redacted,
+		compiled(`(?i)((?:^|\s)--?(?:` + secretName + `|secret)\s+)(?:"[^"]*"?|'[^']*'?|[^\s"'-][^\s"']*)`), "${1}" + Redacted,
 	},
 	// curl's user:password.
-	{[]string{"curl"}, regexp.MustCompile(`(\bcurl\b[^|;]*?\s(?:-u|--user)[ =]?[^\s:]+:)\S+`), "${1}" + Redacted},
+	{[]string{"curl"}, compiled(`(\bcurl\b[^|;]*?\s(?:-u|--user)[ =]?[^\s:]+:)\S+`), "${1}" + Redacted},
+}
+
+// compiled compiles a pattern when it is first needed: most functions answer no text with any sign, and all of them start.
+func compiled(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
 }
 
 // withoutCredentials is a text without what looks like one.
@@ -77,7 +83,7 @@ func withoutCredentials(text string) string {
 				small = strings.ToLower(text)
 			}
 			if strings.Contains(small, sign) {
-				text = c.pattern.ReplaceAllString(text, c.with)
+				text = c.pattern().ReplaceAllString(text, c.with)
 				break
 			}
 		}

@@ -93,10 +93,14 @@ type Answer struct {
 	again *remembered
 }
 
-// Event is the outcome event. It may be the answer to others, too: who changes it changes a copy.
-func (a Answer) Event() (event.Event, error) {
-	if a.again != nil {
+// Event is the outcome event. It may be the answer to others, too: who changes it changes a copy. Its data may be in room,
+// which is the caller's, and may be nil: the event is good for as long as nobody else writes there.
+func (a Answer) Event(room []byte) (event.Event, error) {
+	switch {
+	case a.again != nil:
 		return a.f.recent.publish(a.again, a.Record)
+	case room != nil:
+		return a.eventIn(room)
 	}
 	return a.Record.Event()
 }

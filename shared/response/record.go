@@ -105,13 +105,20 @@ func (f *Function) newRecord(alert falco.Alert, alertID string, o Outcome, recei
 
 // Event is the outcome event. A repeat has the same id, so receivers can drop it.
 func (r Record) Event() (event.Event, error) {
-	e := event.New()
+	const usual = 4 << 10
+	return r.eventIn(make([]byte, 0, usual))
+}
+
+// eventIn is Event with its data in room, where that is enough.
+func (r *Record) eventIn(room []byte) (event.Event, error) {
+	// The setters check, and copy, what is known to be right: an extension for instance is attribute's.
+	c := &event.EventContextV1{Type: TypeOutcome, Extensions: map[string]any{}}
+	e := event.Event{Context: c}
 	e.SetID(r.ID)
-	e.SetType(TypeOutcome)
 	e.SetSource("/functions/" + r.Response)
 	e.SetTime(r.Timings.Done)
 	if r.Repeat {
-		e.SetExtension("repeat", "true")
+		c.Extensions["repeat"] = "true"
 	}
 	SetHops(&e, max(r.Hops, 1))
 	namespace := ""
@@ -132,10 +139,10 @@ func (r Record) Event() (event.Event, error) {
 		{"alertid", r.AlertID},
 	} {
 		if value := attribute(extension.value); value != "" {
-			e.SetExtension(extension.name, value)
+			c.Extensions[extension.name] = value
 		}
 	}
-	data, err := r.appendJSON(make([]byte, 0, 4096))
+	data, err := r.appendJSON(room[:0])
 	if err != nil {
 		return event.Event{}, fmt.Errorf("encode the outcome: %w", err)
 	}

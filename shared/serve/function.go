@@ -33,6 +33,8 @@ type Function struct {
 	ownServer bool
 	// callers knows whose certificates allow to send events; nil where none is needed.
 	callers *rotation
+	// rooms are where answers are encoded.
+	rooms sync.Pool
 	// bodies is the size of the bodies of all requests, in bytes.
 	bodies atomic.Int64
 	// stop ends the work beside the requests, which is done when stopped is closed.

@@ -100,10 +100,19 @@ func (f *Function) serveEvent(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RawQuery != "" {
 			query = r.URL.Query()
 		}
-		a = f.app.exchange(r.Context(), Request{Header: r.Header, Query: query, Body: body, Verified: verified})
+		room, ok := f.rooms.Get().(*[]byte)
+		if !ok {
+			b := make([]byte, 0, usualAnswer)
+			room = &b
+		}
+		defer f.rooms.Put(room) // when it is written
+		a = f.app.exchange(r.Context(), Request{Header: r.Header, Query: query, Body: body, Verified: verified, room: *room})
 	}
 	a.write(w)
 }
+
+// usualAnswer is what most answers are smaller than.
+const usualAnswer = 8 << 10
 
 // readAll reads a body of that length, as it says itself: room is made for no more than most alerts need.
 func readAll(r io.Reader, length int64) ([]byte, error) {

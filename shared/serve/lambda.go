@@ -50,7 +50,7 @@ func (f *responses) payload(ctx context.Context, body []byte) (any, error) {
 		return nil, response.InvalidError(err)
 	}
 	e.trace(ctx, nil)
-	reply, err := f.handle(ctx, e)
+	reply, err := f.handle(ctx, e, nil)
 	if err != nil || reply == nil {
 		return nil, err
 	}

@@ -63,15 +63,17 @@ func (f *responses) exchange(ctx context.Context, r Request) answer {
 	if err != nil {
 		return f.refused(ctx, "invalid", failure(response.InvalidError(err)))
 	}
+	room := r.room
 	if form == batched { // It gets the time of one alert; what is left over then asks for a repeat.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, f.common.Timeout)
 		defer cancel()
+		room = nil // There is more than one answer.
 	}
 	var replies []event.Event
 	var failures []error
 	for i, e := range events {
-		reply, err := f.handle(ctx, e)
+		reply, err := f.handle(ctx, e, room)
 		switch {
 		case err != nil && form == batched:
 			failures = append(failures, fmt.Errorf("event %d of the batch: %w", i, err))
@@ -110,8 +112,8 @@ func (f *responses) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// handle takes one event to its reply; both are nil where there is nothing to publish.
-func (f *responses) handle(ctx context.Context, e Event) (*event.Event, error) {
+// handle takes one event to its reply, whose data may be in room; both are nil where there is nothing to publish.
+func (f *responses) handle(ctx context.Context, e Event, room []byte) (*event.Event, error) {
 	ctx, span := f.begin(ctx, e)
 	defer span.End()
 	a, err := f.inner.Answer(ctx, e.Event)
@@ -120,7 +122,7 @@ func (f *responses) handle(ctx context.Context, e Event) (*event.Event, error) {
 	if err != nil || a.Record == nil {
 		return nil, err
 	}
-	reply, err := a.Event()
+	reply, err := a.Event(room)
 	if err != nil {
 		return nil, err
 	}

@@ -39,6 +39,9 @@ type Request struct {
 	Body   []byte
 	// Verified says that the caller showed a certificate of the configured authority.
 	Verified bool
+
+	// room is where an answer may be encoded that is written before anybody else gets the room; nil is nowhere.
+	room []byte
 }
 
 // Reply is a successful answer. It has no body: Knative takes a 2xx with one that is no CloudEvent for a failed
