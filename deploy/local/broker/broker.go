@@ -69,6 +69,8 @@ type Broker struct {
 	servers []*http.Server
 	reached []*apis.URL
 	cancel  context.CancelFunc
+	// ending is how long Close may take.
+	ending func() (context.Context, context.CancelFunc)
 }
 
 // URL is where events for a Broker of the manifests are posted.
@@ -78,7 +80,7 @@ func (b *Broker) URL(namespace, name string) string {
 
 // Close stops taking events, and waits a moment for what is being delivered. Retries that wait end with the process.
 func (b *Broker) Close() error {
-	ctx, done := context.WithTimeout(context.Background(), patience) //nolint:forbidigo // What is delivered outlives who asked.
+	ctx, done := b.ending()
 	defer done()
 	var errs []error
 	// The ingress first: what it took before goes its way, and nothing comes after it.
@@ -103,9 +105,12 @@ func Start(ctx context.Context, options Options) (_ *Broker, err error) {
 	if err := os.Setenv("SYSTEM_NAMESPACE", systemNamespace); err != nil {
 		return nil, fmt.Errorf("start the broker: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	b := &Broker{set: options.Triggers, cancel: cancel}
-	defer func() {
+	forever := context.WithoutCancel(ctx)
+	ctx, cancel := context.WithCancel(forever)
+	b := &Broker{set: options.Triggers, cancel: cancel, ending: func() (context.Context, context.CancelFunc) {
+		return context.WithTimeout(forever, patience)
+	}}
+	defer func() { //nolint:contextcheck // It ends what outlives the context.
 		if err != nil {
 			_ = b.Close()
 			err = fmt.Errorf("start the broker: %w", err)

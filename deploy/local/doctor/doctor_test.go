@@ -149,7 +149,7 @@ func (b *bench) Close(ctx context.Context) error {
 	if b.broker == nil {
 		return nil
 	}
-	return b.broker.Close()
+	return b.broker.Close() //nolint:contextcheck // It ends what outlives the context.
 }
 
 func serve(t *testing.T, handler http.HandlerFunc) string {
