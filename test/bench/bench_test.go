@@ -31,8 +31,11 @@ func TestMain(m *testing.M) {
 	os.Exit(testkit.Main(m))
 }
 
-// chosen are the sets to measure, in order.
+// chosen are the sets to measure, in order: the one of that name, or all that begin so.
 func chosen() []string {
+	if _, ok := bench.Sets()[*set]; ok {
+		return []string{*set}
+	}
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(bench.Sets())), func(name string) bool { return !strings.HasPrefix(name, *set) })
 }
 

@@ -22,7 +22,8 @@ func newField(b *B, n int) field {
 	const each = 60
 	var f field
 	for i := range n / each {
-		d := testkit.Deployment(b.Env.Namespace(b), "web-"+strconv.Itoa(i), each)
+		// On a node of its own: one takes 110 pods.
+		d := testkit.Deployment(b.Env.Namespace(b), "web-"+strconv.Itoa(i), each, testkit.OnNode(b.Env.Node(b)))
 		b.Env.Deploy(b, d)
 		f = append(f, d)
 	}

@@ -59,8 +59,8 @@ func parse(output string) map[string]measured {
 // code measures what an alert costs in the parts that it passes, by Go's benchmarks, which are beside the code. What they
 // wrote is left in dist/bench.txt, for benchstat.
 func code(b *B) {
-	parts, output := benchmarks(b, "^Benchmark(Decode|Request|Verify|Guard|Filter|Encode|Log|Repeat|Duplicate)", 5,
-		"./shared/falco", "./shared/serve", "./shared/kube", "./shared/guard", "./shared/response", "./triggers")
+	parts, output := benchmarks(b, "^Benchmark(Decode|Identity|Verify|Sane|When|Select|Match|Encode|Event|Redaction|Repeat|Duplicate)", 5,
+		"./shared/falco", "./shared/serve", "./shared/target", "./shared/guard", "./shared/response", "./triggers")
 	if err := os.WriteFile(filepath.Join(testkit.Root(b), "dist", "bench.txt"), []byte(output), 0o600); err != nil {
 		b.Fatal(err)
 	}

@@ -22,13 +22,13 @@ func memory(b *B) {
 	}{
 		"endless": {"a body of 400 MB", func(p *process.Process) {
 			// It may be cut off in the middle: then there is an error, and nothing to read.
-			_, _ = p.Stream(b.Context(), io.LimitReader(zeros{}, size))
+			_, _, _ = p.Stream(b.Context(), io.LimitReader(zeros{}, size))
 		}},
 		"dense": {"20 bodies of a megabyte of JSON values at once", func(p *process.Process) {
 			var wait sync.WaitGroup
 			for range n {
 				wait.Go(func() {
-					if status, err := p.Stream(b.Context(), bytes.NewReader(dense)); err == nil && status != http.StatusBadRequest && status != http.StatusTooManyRequests {
+					if status, _, err := p.Stream(b.Context(), bytes.NewReader(dense)); err == nil && status != http.StatusBadRequest && status != http.StatusTooManyRequests {
 						b.Errorf("a dense body is answered %d", status)
 					}
 				})

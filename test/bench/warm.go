@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/riposte-dev/riposte/shared/restore"
 	"github.com/riposte-dev/riposte/shared/testkit"
 	"github.com/riposte-dev/riposte/test/process"
 )
@@ -157,7 +158,8 @@ func (c change) warm(b *B) {
 		}
 		for _, name := range []string{"floor", "alone", "everything"} {
 			pod, target := f.next(b)
-			alert := testkit.AlertFor(b, pod, testkit.Set("rule", fmt.Sprintf("Rule %d of %s", i, name)))
+			alert := testkit.AlertFor(b, pod, testkit.Set("rule", fmt.Sprintf("Rule %d of %s", i, name)),
+				testkit.Set("hostname", f.node.Name)) // as Falco's chart can set it
 			began := time.Now()
 			at, end := variants[name](pod, target, alert)
 			if i >= warm {
@@ -248,6 +250,7 @@ func (f *ground) reset(b *B, pod corev1.Pod) {
 		return
 	}
 	b.Env.Remove(b, &pod)
+	b.Env.Remove(b, testkit.NetworkPolicy(pod.Namespace, restore.PolicyName(string(pod.UID)), nil)) // What isolate made, if it was isolate.
 	b.Env.Ready(b, f.deployment)
 }
 

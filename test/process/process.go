@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -128,17 +129,18 @@ func (p *Process) Deliver(ctx context.Context, body []byte) (testkit.Answer, err
 	return p.Send(ctx, body, "")
 }
 
-// Stream sends a body as it comes, and gives the status of the answer.
-func (p *Process) Stream(ctx context.Context, body io.Reader) (status int, err error) {
+// Stream sends a body as it comes, and gives the status of the answer and the verdict in its headers: what it says is not read.
+func (p *Process) Stream(ctx context.Context, body io.Reader) (status int, verdict string, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL, body)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	answer, err := p.client.Do(r)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
-	return answer.StatusCode, answer.Body.Close()
+	_, err = io.Copy(io.Discard, answer.Body)
+	return answer.StatusCode, answer.Header.Get("Ce-Outcome"), errors.Join(err, answer.Body.Close())
 }
 
 // Send is Deliver with a token.
