@@ -90,20 +90,19 @@ func TestOpenFaaSFunctionHasItsAccount(t *testing.T) {
 	s.awaits(t, name, map[string]any{"verb": "patch", "resource": "pods"})
 	s.awaits(t, name, map[string]any{"verb": "create", "group": "coordination.k8s.io", "resource": "leases", "namespace": openfaasNamespace})
 
-	w := workFor(t, e, name)
-	folder := s.mounts(t, "riposte-"+name+"-account", e.Config.Host)
-	environ := environmentOf(t, stackOf(t, communityStack)[name])
-	if environ["KUBECONFIG"] != mounted+"kubeconfig" {
-		t.Errorf("KUBECONFIG is %q, want a file of the secret", environ["KUBECONFIG"])
+	stack := stackOf(t, communityStack)[name]
+	if file := environmentOf(t, stack)["KUBECONFIG"]; file != mounted+"kubeconfig" {
+		t.Errorf("KUBECONFIG is %q, want a file of the secret", file)
 	}
-	environ["KUBECONFIG"], environ["DRY_RUN"], environ["BUDGET_WORKLOAD"] = filepath.Join(folder, "kubeconfig"), "false", "off"
-	at := port(t)
-	all := []string{"LISTEN_ADDRESS=127.0.0.1:" + at}
-	for variable, value := range environ {
-		all = append(all, variable+"="+value)
-	}
-	p := started(t, testkit.Binary(t, name), at, "healthz", all)
-	if answer := post(t, p.url, w.next().event); answer.Verdict() != "200 applied" {
+	w, at := guarded(workFor(t, e, name), stack), port(t)
+	// Claims and the account are those of the stack.
+	p := started(t, testkit.Binary(t, name), at, "healthz", environOf(t, name, []string{
+		"LISTEN_ADDRESS=127.0.0.1:" + at, "DRY_RUN=false", "BUDGET_WORKLOAD=off", "AUTH_TOKEN=" + w.token,
+		"KUBECONFIG=" + filepath.Join(s.mounts(t, "riposte-"+name+"-account", e.Config.Host), "kubeconfig"),
+	}))
+	event := w.next().event
+	event.Header.Set("Authorization", "Bearer "+w.token)
+	if answer := post(t, p.url, event); answer.Verdict() != "200 applied" {
 		t.Errorf("it is answered %q: %s", answer.Verdict(), answer.Body)
 	}
 	leases, err := s.client.Resource(schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}).
