@@ -2,8 +2,8 @@
 // takes the pod out of service, so that it can be studied while a clean replica takes over.
 //
 // It makes a NetworkPolicy for this one pod, owned by the pod and selecting it by a label
-// nobody else has, and, with DETACH, takes off the labels by which Services, the owner and
-// other policies select the pod. A restore record says how to undo it. Kubernetes policies only ever add permissions, so it then
+// nobody else has, and, with DETACH, then takes off the labels by which Services, the owner and
+// other policies select the pod. A restore record says how to undo it. Kubernetes policies only ever add permissions, so it
 // computes what other policies still allow and says so in the outcome.
 //
 // It cannot isolate pods on their node's network. Whether connections that are already open
@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -89,8 +88,8 @@ func (r *responder) Techniques() []response.Technique {
 	return []response.Technique{response.NetworkTrafficFiltering}
 }
 
-// Respond implements response.Responder. The policy comes first: the pod is cut off in the same
-// moment in which it gets the policy's label and loses the others.
+// Respond implements response.Responder. The policy comes first: the pod is cut off in the moment in which it gets the
+// policy's label.
 func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Outcome, error) {
 	found := target.FoundFrom(ctx)
 	if found.Pod.Spec.HostNetwork {
@@ -100,31 +99,17 @@ func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Ou
 	if err != nil {
 		return response.Outcome{}, err
 	}
-	var done relabelled
+	var done isolation
 	declined, err := r.Try(ctx, func(found *target.Found) (response.Outcome, error) {
-		var err error
-		done, err = r.relabel(ctx, found, alert)
-		return response.Outcome{}, err
+		return response.Outcome{}, r.contain(ctx, &done, found, alert)
 	})
 	if err != nil || declined.Verdict != "" {
 		return declined, err
 	}
-	residual, err := r.verify(ctx, found.Pod, done.labels)
-	if err != nil {
-		return response.Outcome{}, err
-	}
-	o := r.outcome(found, append(made, done.changes...), residual)
+	open := residual(done.policies, policyName(found.Pod), done.labels, r.directions())
+	o := r.outcome(found, append(made, done.changes...), open)
 	o.Message = done.note.Told(o.Message)
 	return o, nil
-}
-
-// verify finds what policies other than ours still allow a pod with these labels.
-func (r *responder) verify(ctx context.Context, pod *corev1.Pod, labels map[string]string) ([]Residual, error) {
-	var policies networkingv1.NetworkPolicyList
-	if err := r.client.List(ctx, kube.NetworkPolicies, pod.Namespace, &policies); err != nil {
-		return nil, err
-	}
-	return residual(policies.Items, policyName(pod), labels, r.directions()), nil
 }
 
 func (r *responder) directions() []networkingv1.PolicyType {

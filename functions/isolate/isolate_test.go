@@ -408,18 +408,22 @@ func TestConflictIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
 	for name, tc := range map[string]struct {
+		after int // changes of the pod before that
 		times int // how often somebody else is faster; 0 is always
 		want  string
 	}{
-		"with a change of somebody else": {1, "200 applied"},
-		"with changes that do not end":   {0, "500"},
+		"with a change of somebody else":      {0, 1, "200 applied"},
+		"with changes that do not end":        {0, 0, "500"},
+		"between the label and the others":    {1, 1, "200 applied"},
+		"between them, with no end of change": {1, 0, "500"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pod := env.Deploy(t, web(env.Namespace(t)))[0]
+			want := settings{isolatedLabel: "", "app": "web", "pod-template-hash": pod.Labels["pod-template-hash"]}
 			r := run(t, nil)
 			changes := 0
-			r.Proxy.Inject(&testkit.Fault{Verb: "patch", Resource: "pods", Times: tc.times, Effect: testkit.Meanwhile(func() {
+			r.Proxy.Inject(&testkit.Fault{Verb: "patch", Resource: "pods", After: tc.after, Times: tc.times, Effect: testkit.Meanwhile(func() {
 				changes++
 				env.Patch(t, pod.DeepCopy(), map[string]any{"metadata": map[string]any{"labels": map[string]any{"theirs": fmt.Sprint(changes)}}})
 			})})
@@ -432,6 +436,9 @@ func TestConflictIsTriedAgain(t *testing.T) {
 			env.Get(t, &pod)
 			if pod.Labels["theirs"] != fmt.Sprint(changes) || pod.Labels[isolatedLabel] != string(pod.UID) {
 				t.Errorf("after %d changes the labels are %v, want both", changes, pod.Labels)
+			}
+			if diff := cmp.Diff(want, record(t, &pod)); diff != "" {
+				t.Errorf("what is to be put back (-want +got):\n%s", diff)
 			}
 		})
 	}

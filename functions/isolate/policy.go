@@ -25,40 +25,43 @@ func policyName(pod *corev1.Pod) string { return restore.PolicyName(string(pod.U
 // ensurePolicy makes the pod's policy, or puts it right if somebody changed it.
 func (r *responder) ensurePolicy(ctx context.Context, pod *corev1.Pod) ([]response.Change, error) {
 	want := r.policy(pod)
+	change := response.Change{Field: "networkpolicies/" + want.Name, After: want.Spec}
+	if pod.Labels[isolatedLabel] != string(pod.UID) { // It has none, most likely.
+		err := r.client.Create(ctx, kube.NetworkPolicies, pod.Namespace, want)
+		if err == nil {
+			return []response.Change{change}, nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return nil, fmt.Errorf("policy for pod %s: %w", pod.Name, err)
+		}
+	}
 	var policies networkingv1.NetworkPolicyList
-	if err := r.client.List(ctx, kube.NetworkPolicies, pod.Namespace, &policies); err != nil {
+	if err := r.client.List(ctx, kube.NetworkPolicies, want.Namespace, &policies); err != nil {
 		return nil, err
 	}
-	change := response.Change{Field: "networkpolicies/" + want.Name, After: want.Spec}
-	for i := range policies.Items {
-		have := &policies.Items[i]
-		if have.Name != want.Name {
-			continue
-		}
-		if equality.Semantic.DeepEqual(have.Spec, want.Spec) {
-			return nil, nil
-		}
-		change.Before = have.Spec
-		// Written out in full: what a merge patch does not mention would stay.
-		selector := map[string]any{isolatedLabel: string(pod.UID)}
-		for key := range have.Spec.PodSelector.MatchLabels {
-			if key != isolatedLabel {
-				selector[key] = nil
-			}
-		}
-		spec := map[string]any{
-			"podSelector": map[string]any{"matchLabels": selector, "matchExpressions": nil},
-			"policyTypes": want.Spec.PolicyTypes, "ingress": want.Spec.Ingress, "egress": want.Spec.Egress,
-		}
-		patch := map[string]any{"metadata": map[string]any{"uid": have.UID, "resourceVersion": have.ResourceVersion}, "spec": spec}
-		return []response.Change{change}, r.client.Merge(ctx, kube.NetworkPolicies, pod.Namespace, want.Name, patch, nil)
+	i := slices.IndexFunc(policies.Items, func(p networkingv1.NetworkPolicy) bool { return p.Name == want.Name })
+	if i < 0 {
+		return []response.Change{change}, r.client.Create(ctx, kube.NetworkPolicies, pod.Namespace, want)
 	}
-	if err := r.client.Create(ctx, kube.NetworkPolicies, pod.Namespace, want); apierrors.IsAlreadyExists(err) {
-		return nil, nil // made in the same moment, for the same pod, by the same settings
-	} else if err != nil {
-		return nil, fmt.Errorf("policy for pod %s: %w", pod.Name, err)
+	have := &policies.Items[i]
+	if equality.Semantic.DeepEqual(have.Spec, want.Spec) {
+		return nil, nil
 	}
-	return []response.Change{change}, nil
+	change.Before = have.Spec
+	// Written out in full: what a merge patch does not mention would stay.
+	selector := map[string]any{}
+	for key := range have.Spec.PodSelector.MatchLabels {
+		selector[key] = nil
+	}
+	for key, value := range want.Spec.PodSelector.MatchLabels {
+		selector[key] = value
+	}
+	spec := map[string]any{
+		"podSelector": map[string]any{"matchLabels": selector, "matchExpressions": nil},
+		"policyTypes": want.Spec.PolicyTypes, "ingress": want.Spec.Ingress, "egress": want.Spec.Egress,
+	}
+	patch := map[string]any{"metadata": map[string]any{"uid": have.UID, "resourceVersion": have.ResourceVersion}, "spec": spec}
+	return []response.Change{change}, r.client.Merge(ctx, kube.NetworkPolicies, want.Namespace, want.Name, patch, nil)
 }
 
 // policy allows what the settings allow and nothing else. It belongs to the pod and goes with it.

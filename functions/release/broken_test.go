@@ -1,9 +1,12 @@
 package function
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +60,29 @@ func TestReleaseThatIsInterruptedIsFinishedByTheNext(t *testing.T) {
 				t.Error("the policy is left")
 			}
 		})
+	}
+}
+
+// A release that runs out of time in the middle of its change must not look like one that found nothing to do.
+func TestReleaseThatRunsOutOfTimeIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	s, _, before := isolated(t, notDue())
+	r := run(t, settings{"RESPONSE_TIMEOUT": "2s"})
+	r.Proxy.Inject(&testkit.Fault{Verb: "patch", Resource: "pods", Effect: testkit.Hangs()})
+	answer := ask(t, r, this(s.target, "Pod"))
+	answer.Expect(t, "500")
+	if !strings.Contains(string(answer.Body), "deadline exceeded") {
+		t.Errorf("the answer does not say that time ran out: %s", answer.Body)
+	}
+	r.Proxy.Heal()
+	testkit.Eventually(t, "the next releases it", func(context.Context) error { // On a busy machine one more may run out of time.
+		if again := ask(t, r, this(s.target, "Pod")); again.Verdict() != "200 applied" {
+			return errors.New(again.Verdict())
+		}
+		return nil
+	})
+	if diff := cmp.Diff(before, asItWas(t, fresh(t, s.target))); diff != "" {
+		t.Errorf("the pod (-before +after):\n%s", diff)
 	}
 }
 

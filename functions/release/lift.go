@@ -7,7 +7,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/retry"
 
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
@@ -28,7 +27,7 @@ type result struct {
 func (r *responder) lift(ctx context.Context, f found, want order) result {
 	l := &lifting{responder: r, found: f, want: want, uid: f.object.UID}
 	first := true
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+	err := kube.RetryOnConflict(func() error {
 		if !first { // Somebody else was faster: look again.
 			next, err := r.read(ctx, f.resource, f.object.Namespace, f.object.Name)
 			if err != nil {

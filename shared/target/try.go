@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/retry"
 
 	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/response"
@@ -19,7 +18,7 @@ func (p *PodFinder) Try(ctx context.Context, act func(*Found) (response.Outcome,
 	found, target := FoundFrom(ctx), response.TargetFrom(ctx)
 	var outcome response.Outcome
 	first := true
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+	err := kube.RetryOnConflict(func() error {
 		if !first {
 			next, declined, err := p.again(ctx, found)
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,7 +78,11 @@ func conformClaims(t *testing.T, e *Env, run func(*testing.T, map[string]string)
 			<-done
 			cancel()
 		}()
-		PostWith(ctx, t, one, alert).Expect(t, "500")
+		cutOff := PostWith(ctx, t, one, alert)
+		cutOff.Expect(t, "500")
+		if !strings.Contains(string(cutOff.Body), context.Canceled.Error()) {
+			t.Errorf("the one that was cut off says %q, want it to say so", cutOff.Body)
+		}
 		told := Post(t, two, alert)
 		checkContract(t, told)
 		if told.Attributes["outcome"] != "applied" {
