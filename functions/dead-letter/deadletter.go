@@ -98,7 +98,7 @@ func (k *keeper) Exchange(ctx context.Context, q serve.Request) (serve.Reply, er
 	case <-ctx.Done():
 		return serve.Reply{}, response.TransientError(fmt.Errorf("wait for %d other requests: %w", atOnce, ctx.Err()), 0)
 	}
-	for _, l := range read(ctx, q, time.Now()) {
+	for _, l := range read(q, time.Now()) {
 		if err := k.keep(ctx, l); err != nil {
 			return serve.Reply{}, err
 		}

@@ -30,7 +30,7 @@ func FuzzRead(f *testing.F) {
 				header.Set(name, value)
 			}
 		}
-		letters := read(t.Context(), serve.Request{Header: header, Body: []byte(body)}, time.Now())
+		letters := read(serve.Request{Header: header, Body: []byte(body)}, time.Now())
 		if len(letters) == 0 {
 			t.Fatal("nothing is kept")
 		}

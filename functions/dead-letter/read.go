@@ -2,11 +2,9 @@ package function
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"regexp"
@@ -14,7 +12,6 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
 	"github.com/riposte-dev/riposte/shared/deadletter"
 	"github.com/riposte-dev/riposte/shared/serve"
@@ -27,7 +24,7 @@ const source = "/functions/dead-letter"
 const maxBatch = 100
 
 // read is what a request holds: an event, those of a batch, or else the body as it came.
-func read(ctx context.Context, q serve.Request, now time.Time) []letter {
+func read(q serve.Request, now time.Time) []letter {
 	mediaType, _, err := mime.ParseMediaType(q.Header.Get("Content-Type"))
 	if err != nil {
 		mediaType = ""
@@ -39,7 +36,7 @@ func read(ctx context.Context, q serve.Request, now time.Time) []letter {
 	switch {
 	case mediaType == event.ApplicationCloudEventsJSON:
 	case q.Header.Get("Ce-Specversion") != "":
-		decode = func() (event.Event, error) { return decodeBinary(ctx, q.Header, q.Body) }
+		decode = func() (event.Event, error) { return decodeBinary(q.Header, q.Body) }
 	case !bytes.Contains(q.Body, []byte(`"specversion"`)):
 		return []letter{discard(q, q.Body, errors.New("it is no CloudEvent"), now)}
 	}
@@ -97,8 +94,8 @@ func valid(dead event.Event) (event.Event, error) {
 
 var attributeHeader = regexp.MustCompile(`^Ce-[A-Za-z0-9]+$`)
 
-// decodeBinary leaves out attributes with names that the SDK refuses the whole event for.
-func decodeBinary(ctx context.Context, header http.Header, body []byte) (_ event.Event, err error) {
+// decodeBinary leaves out attributes with names that the whole event would be refused for.
+func decodeBinary(header http.Header, body []byte) (_ event.Event, err error) {
 	defer survive(&err)
 	counts := http.Header{}
 	for name, values := range header {
@@ -106,13 +103,11 @@ func decodeBinary(ctx context.Context, header http.Header, body []byte) (_ event
 			counts[name] = values
 		}
 	}
-	// The SDK wants a request; only its header and body count.
-	r := &http.Request{Method: http.MethodPost, Header: counts, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}
-	dead, err := cehttp.NewEventFromHTTPRequest(r.WithContext(ctx))
+	dead, err := serve.ReadBinary(counts, body)
 	if err != nil {
 		return event.Event{}, fmt.Errorf("it is no CloudEvent in binary mode: %w", err)
 	}
-	return valid(*dead)
+	return valid(dead)
 }
 
 // survive turns a panic of the SDK over malformed input into an error.

@@ -2,6 +2,7 @@ package serve_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -9,6 +10,8 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"reflect"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,11 +38,8 @@ func TestAnswersAreWhatTheSDKWrites(t *testing.T) {
 		}
 		return e
 	}
-	for name, c := range map[string]struct {
-		event event.Event
-		sdk   bool
-	}{
-		"an outcome": {event: build(func(e *event.Event) {
+	for name, e := range map[string]event.Event{
+		"an outcome": build(func(e *event.Event) {
 			e.SetSubject("namespaces/shop/pods/cart-0")
 			e.SetTime(time.Date(2026, 1, 1, 1, 2, 3, 450, time.FixedZone("", 3600)))
 			for _, name := range []string{"response", "outcome", "rule", "priority", "eventsource", "k8snamespace", "alertid"} {
@@ -48,10 +48,11 @@ func TestAnswersAreWhatTheSDKWrites(t *testing.T) {
 			response.SetHops(e, 3)
 			e.SetDataContentType(event.ApplicationJSON)
 			e.DataEncoded = []byte(`{"a":1}`)
-		})},
-		"nothing but what it must have": {event: build(nil)},
-		"no data":                       {event: build(func(e *event.Event) { e.SetDataContentType(event.ApplicationJSON) })},
-		"other extensions": {event: build(func(e *event.Event) {
+		}),
+		"nothing but what it must have": build(nil),
+		"no data":                       build(func(e *event.Event) { e.SetDataContentType(event.ApplicationJSON) }),
+		"a schema":                      build(func(e *event.Event) { e.SetDataSchema("https://a/b") }),
+		"other extensions": build(func(e *event.Event) {
 			e.SetExtension("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 			e.SetExtension("x1y", true)
 			e.SetExtension("5", 7)
@@ -59,27 +60,22 @@ func TestAnswersAreWhatTheSDKWrites(t *testing.T) {
 			e.SetExtension("bytes", []byte("x"))
 			e.SetExtension("where", url.URL{Scheme: "https", Host: "a", Path: "/b c"})
 			e.SetExtension("empty", "")
-		})},
-		"text that needs care": {event: build(func(e *event.Event) {
+		}),
+		"text that needs care": build(func(e *event.Event) {
 			e.SetSource("/functions/a b?c=%zz")
 			e.SetSource("/functions/ä")
 			e.SetSubject("é\n")
 			e.SetExtension("rule", "a\r\nb  c")
-		})},
-		"a schema":      {event: build(func(e *event.Event) { e.SetDataSchema("https://a/b") }), sdk: true},
-		"an old format": {event: func() event.Event { e := event.New("0.3"); e.SetID("1"); e.SetType("t"); e.SetSource("/s"); return e }(), sdk: true},
+		}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			header, body, ok := serve.BinaryMode(c.event)
-			if ok == c.sdk {
-				t.Fatalf("it is left to the SDK: %v", !ok)
-			}
-			w := httptest.NewRecorder()
-			if err := cehttp.WriteResponseWriter(t.Context(), binding.ToMessage(&c.event), http.StatusOK, w); err != nil {
+			header, body, err := serve.BinaryMode(e)
+			if err != nil {
 				t.Fatal(err)
 			}
-			if c.sdk {
-				return
+			w := httptest.NewRecorder()
+			if err := cehttp.WriteResponseWriter(t.Context(), binding.ToMessage(&e), http.StatusOK, w); err != nil {
+				t.Fatal(err)
 			}
 			if diff := cmp.Diff(map[string][]string(w.Header()), map[string][]string(header)); diff != "" {
 				t.Errorf("header (-SDK +ours):\n%s", diff)
@@ -91,14 +87,74 @@ func TestAnswersAreWhatTheSDKWrites(t *testing.T) {
 	}
 }
 
-// An event that is read without the SDK is what the SDK would have read.
-func TestUsualEventsAreWhatTheSDKReads(t *testing.T) {
+// bySDK reads an event in binary mode as the SDK does.
+func bySDK(ctx context.Context, header http.Header, body []byte) (*event.Event, error) {
+	r := &http.Request{Method: http.MethodPost, Header: header, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}
+	return cehttp.NewEventFromHTTPRequest(r.WithContext(ctx))
+}
+
+// FuzzReadBinary holds the reader against the SDK's.
+func FuzzReadBinary(f *testing.F) {
+	f.Add("1.0", "1", falco.TypeFalcosidekick, "https://falco.org", "2026-01-01T00:00:00Z", "application/json", "rule", "A", []byte("{}"))
+	f.Add("0.3", " 2 ", "t", "/a b", "yesterday", "text/plain; charset=utf-8", "hops", "2", []byte("x"))
+	f.Add("1.0", "", "", "%zz", "", "", "event_source", "syscall", []byte(nil))
+	f.Add("2.0", "1", "t", "urn:a", "2026-01-01T00:00:00.123456789+01:00", "application/xml", "dataschema", "https://a/b", []byte("<a/>"))
+	f.Add("1.0", "1", "t", "/s", "2026-01-01T00:00:00Z", "a/b", "subject", "", []byte("\x00"))
+	f.Add("0.3", "1", "t", "/s", "2026-01-01T00:00:00Z", "a/b", "schemaurl", "https://a/b", []byte("1"))
+	f.Fuzz(func(t *testing.T, version, id, kind, source, at, content, name, value string, body []byte) {
+		header := http.Header{}
+		for n, v := range map[string]string{
+			"Ce-Specversion": version, "Ce-Id": id, "Ce-Type": kind, "Ce-Source": source, "Ce-Time": at, "Content-Type": content, "Ce-" + name: value,
+		} {
+			if n != "Ce-" { // at which the SDK panics
+				header.Set(n, v)
+			}
+		}
+		if strings.HasPrefix(content, "application/cloudevents") { // which is another mode
+			return
+		}
+		if version == "0.3" && !regexp.MustCompile(`^[A-Za-z0-9]+$`).MatchString(name) { // which the SDK takes or refuses by chance
+			return
+		}
+		want, wrong := bySDK(t.Context(), header, body)
+		got, err := serve.ReadBinary(header, body)
+		if (err == nil) != (wrong == nil) {
+			t.Fatalf("it says %v, the SDK %v", err, wrong)
+		}
+		if err == nil && !reflect.DeepEqual(*want, got) {
+			t.Errorf("it reads %#v, the SDK %#v", got, *want)
+		}
+	})
+}
+
+// An error of the reader names what is wrong.
+func TestBinaryModeThatIsWrong(t *testing.T) {
+	good := http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Type": {"t"}, "Ce-Source": {"/s"}}
+	for header, c := range map[string]struct{ value, want string }{
+		"Ce-Specversion": {"2.0", `specversion is "2.0"`}, "Ce-Id": {"", `ce-id is ""`}, "Ce-Source": {"%zz", `ce-source is "%zz"`},
+		"Ce-Time": {"yesterday", `ce-time is "yesterday"`}, "Ce-A_b": {"x", `ce-a_b is "x"`}, "Ce-": {"x", `ce- is "x"`},
+	} {
+		t.Run(header, func(t *testing.T) {
+			all := good.Clone()
+			all[header] = []string{c.value}
+			if _, err := serve.ReadBinary(all, nil); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("it gives %v, want an error with %s", err, c.want)
+			}
+		})
+	}
+	if _, err := serve.ReadBinary(http.Header{"Ce-Specversion": nil, "Ce-Id": nil}, nil); err == nil {
+		t.Error("headers without values are read")
+	}
+}
+
+// An event that is read the short way is what is read the long way.
+func TestUsualEventsAreReadInFull(t *testing.T) {
 	body := testkit.Find(t, "02").Alert
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	usual := http.Header{"Content-Type": {"application/json"}, "Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Type": {falco.TypeFalcosidekick}, "Ce-Source": {"https://falco.org"}}
 	for name, c := range map[string]struct {
 		values map[string][]string
-		sdk    bool
+		long   bool
 	}{
 		"Falcosidekick's":      {values: map[string][]string{"Ce-Rule": {"A"}, "Ce-Time": {"2026-01-01T00:00:00Z"}, "Ce-": {"x"}, "Ce-_": {"y"}}},
 		"with a character set": {values: map[string][]string{"Content-Type": {"application/json; charset=utf-8"}}}, "with other parameters": {values: map[string][]string{"Content-Type": {"Application/JSON; a=b"}}},
@@ -107,30 +163,30 @@ func TestUsualEventsAreWhatTheSDKReads(t *testing.T) {
 		"in a trace": {values: map[string][]string{"Ce-Traceparent": {parent}, "Ce-Tracestate": {"a=b"}}}, "in a hop's trace": {values: map[string][]string{"Traceparent": {parent}}},
 		"no trace": {values: map[string][]string{"Ce-Traceparent": {"x"}}}, "two ids": {values: map[string][]string{"Ce-Id": {"1", "2"}}},
 
-		"an unusual source": {values: map[string][]string{"Ce-Source": {"HTTPS://falco.org/ä b"}}, sdk: true}, "no source at all": {values: map[string][]string{"Ce-Source": {"%zz"}}, sdk: true},
-		"an id with blanks": {values: map[string][]string{"Ce-Id": {" 1 "}}, sdk: true}, "no id": {values: map[string][]string{"Ce-Id": {" "}}, sdk: true}, "no type": {values: map[string][]string{"Ce-Type": nil}, sdk: true},
-		"an old format": {values: map[string][]string{"Ce-Specversion": {"0.3"}}, sdk: true}, "an unknown format": {values: map[string][]string{"Ce-Specversion": {"2.0"}}, sdk: true},
-		"another type of body": {values: map[string][]string{"Content-Type": {"text/plain"}}, sdk: true}, "no type of body": {values: map[string][]string{"Content-Type": nil}, sdk: true},
-		"a CloudEvent in a body": {values: map[string][]string{"Content-Type": {"application/cloudevents+json"}}, sdk: true}, "hops": {values: map[string][]string{"Ce-Hops": {"2"}}, sdk: true},
+		"an unusual source": {values: map[string][]string{"Ce-Source": {"HTTPS://falco.org/ä b"}}, long: true}, "no source at all": {values: map[string][]string{"Ce-Source": {"%zz"}}, long: true},
+		"an id with blanks": {values: map[string][]string{"Ce-Id": {" 1 "}}, long: true}, "no id": {values: map[string][]string{"Ce-Id": {" "}}, long: true}, "no type": {values: map[string][]string{"Ce-Type": nil}, long: true},
+		"an old format": {values: map[string][]string{"Ce-Specversion": {"0.3"}}, long: true}, "an unknown format": {values: map[string][]string{"Ce-Specversion": {"2.0"}}, long: true},
+		"another type of body": {values: map[string][]string{"Content-Type": {"text/plain"}}, long: true}, "no type of body": {values: map[string][]string{"Content-Type": nil}, long: true},
+		"a CloudEvent in a body": {values: map[string][]string{"Content-Type": {"application/cloudevents+json"}}, long: true}, "hops": {values: map[string][]string{"Ce-Hops": {"2"}}, long: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			header := maps.Clone(usual)
 			maps.Copy(header, c.values)
 			got, ok := serve.Usual(t.Context(), header, body)
-			if ok == c.sdk {
-				t.Fatalf("it is left to the SDK: %v", !ok)
+			if ok == c.long {
+				t.Fatalf("it is read the long way: %v", !ok)
 			}
-			want, err := serve.BySDK(t.Context(), header, body)
+			want, err := serve.DecodeBinary(t.Context(), header, body)
 			if !ok {
 				return
 			}
 			if err != nil || !reflect.DeepEqual(want, got) {
-				t.Errorf("it reads %+v, the SDK %+v, %v", got, want, err)
+				t.Errorf("it reads %+v, in full %+v, %v", got, want, err)
 			}
 		})
 	}
 	if _, ok := serve.Usual(t.Context(), usual, nil); ok {
-		t.Error("an event without data is read without the SDK")
+		t.Error("an event without data is read the short way")
 	}
 }
 

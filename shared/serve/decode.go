@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -14,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/response"
@@ -64,7 +62,7 @@ func checkDensity(body []byte) error {
 //
 // plain is the type of a body without an envelope.
 func decode(ctx context.Context, header http.Header, body []byte, plain string) ([]Event, form, error) {
-	events, form, err := split(ctx, header, body, plain)
+	events, form, err := split(header, body, plain)
 	for i := range events {
 		if e := &events[i]; e.traceparent != "" || first(header, "Traceparent") != "" { // else nothing is known of a trace
 			e.trace(ctx, header)
@@ -73,7 +71,7 @@ func decode(ctx context.Context, header http.Header, body []byte, plain string) 
 	return events, form, err
 }
 
-func split(ctx context.Context, header http.Header, body []byte, plain string) ([]Event, form, error) {
+func split(header http.Header, body []byte, plain string) ([]Event, form, error) {
 	if err := checkDensity(body); err != nil {
 		return nil, single, err
 	}
@@ -89,7 +87,7 @@ func split(ctx context.Context, header http.Header, body []byte, plain string) (
 		if e, ok := usual(header, mediaType, body); ok {
 			return []Event{e}, single, nil
 		}
-		e, err := decodeBinary(ctx, header, body)
+		e, err := decodeBinary(header, body)
 		return []Event{e}, single, err
 	}
 	return []Event{{Event: response.Event{Type: plain, Data: body}}}, single, nil
@@ -132,8 +130,8 @@ func decodeStructured(body []byte) (_ Event, err error) {
 	return checked(e)
 }
 
-// usual reads an event in binary mode as nearly all are. It is false for what is missing, unusual or wrong, which the SDK has a
-// word for.
+// usual reads an event in binary mode as nearly all are. It is false for what is missing, unusual or wrong, which ReadBinary has
+// a word for.
 func usual(header http.Header, mediaType string, body []byte) (Event, bool) {
 	id, kind, source := first(header, "Ce-Id"), first(header, "Ce-Type"), first(header, "Ce-Source")
 	for _, value := range [...]string{id, kind, source} {
@@ -171,23 +169,21 @@ func first(header http.Header, name string) string {
 	return ""
 }
 
-func decodeBinary(ctx context.Context, header http.Header, body []byte) (_ Event, err error) {
+func decodeBinary(header http.Header, body []byte) (_ Event, err error) {
 	defer survive(&err)
-	// Extension attributes are for routing only. The SDK gets to see what counts: it refuses an event for an illegal
-	// extension, which Falcosidekick up to 2.29 sends, and panics at one without a name.
+	// Extension attributes are for routing only. What counts is read: an illegal extension, which Falcosidekick up to 2.29 sends,
+	// or one without a name is no reason to refuse an event.
 	counts := http.Header{}
 	for _, name := range []string{"Content-Type", "Ce-Specversion", "Ce-Id", "Ce-Type", "Ce-Source", "Ce-Hops", "Ce-Traceparent", "Ce-Tracestate"} {
 		if values := header[name]; len(values) > 0 {
 			counts[name] = values
 		}
 	}
-	// The SDK wants a request; only its header and body count.
-	r := &http.Request{Method: http.MethodPost, Header: counts, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}
-	e, err := cehttp.NewEventFromHTTPRequest(r.WithContext(ctx))
+	e, err := ReadBinary(counts, body)
 	if err != nil {
 		return Event{}, fmt.Errorf("event is not a CloudEvent in binary mode: %w", err)
 	}
-	return checked(*e)
+	return checked(e)
 }
 
 // survive turns a panic over malformed input into an error.

@@ -7,10 +7,10 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 )
 
-// BinaryMode is an event as an answer, and whether the SDK is not needed for it.
-func BinaryMode(e event.Event) (http.Header, []byte, bool) {
-	a, ok := binaryMode(e)
-	return a.put(http.Header{}), a.body, ok
+// BinaryMode is an event as an answer.
+func BinaryMode(e event.Event) (http.Header, []byte, error) {
+	a, err := binaryMode(e)
+	return a.put(http.Header{}), a.body, err
 }
 
 // Usual reads an event in binary mode, if it is as most are.
@@ -22,9 +22,9 @@ func Usual(ctx context.Context, header http.Header, body []byte) (Event, bool) {
 	return e, ok
 }
 
-// BySDK reads an event in binary mode.
-func BySDK(ctx context.Context, header http.Header, body []byte) (Event, error) {
-	e, err := decodeBinary(ctx, header, body)
+// DecodeBinary reads an event in binary mode, whichever it is.
+func DecodeBinary(ctx context.Context, header http.Header, body []byte) (Event, error) {
+	e, err := decodeBinary(header, body)
 	e.trace(ctx, header)
 	return e, err
 }

@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,9 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
 	"github.com/riposte-dev/riposte/shared/auth"
 	"github.com/riposte-dev/riposte/shared/response"
@@ -229,45 +226,21 @@ func ascii(s string) string {
 
 // success is the outcome as a CloudEvent in binary mode, a batch of them for a batch, or 204
 // where there is none: a 2xx with another body counts as a failed delivery at Knative.
-func success(ctx context.Context, replies []event.Event, form form) answer {
-	if form == single && len(replies) == 1 {
-		if a, ok := binaryMode(replies[0]); ok {
-			return a
-		}
-	}
-	b := buffer{answer: answer{status: http.StatusOK, header: http.Header{}}}
+func success(replies []event.Event, form form) answer {
+	var a answer
 	var err error
 	switch {
 	case form == batched:
-		err = writeBatch(ctx, &b, replies)
+		a, err = batchMode(replies)
 	case len(replies) == 0:
-		b.status = http.StatusNoContent
+		a = answer{status: http.StatusNoContent}
 	default:
-		err = cehttp.WriteResponseWriter(ctx, binding.ToMessage(&replies[0]), http.StatusOK, &b)
+		a, err = binaryMode(replies[0])
 	}
 	if err != nil {
 		return failure(fmt.Errorf("write the outcome: %w", err))
 	}
-	return b.answer
-}
-
-func writeBatch(_ context.Context, b *buffer, replies []event.Event) error {
-	b.header.Set("Content-Type", event.ApplicationCloudEventsBatchJSON)
-	var body bytes.Buffer
-	body.WriteByte('[')
-	for i, e := range replies {
-		encoded, err := e.MarshalJSON()
-		if err != nil {
-			return err
-		}
-		if i > 0 {
-			body.WriteByte(',')
-		}
-		body.Write(encoded)
-	}
-	body.WriteByte(']')
-	b.body = body.Bytes()
-	return nil
+	return a
 }
 
 func (a answer) write(w http.ResponseWriter) {
@@ -275,10 +248,3 @@ func (a answer) write(w http.ResponseWriter) {
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body) // the caller is gone; what was done is done
 }
-
-// buffer is an answer as http.ResponseWriter, for the SDK's encoder.
-type buffer struct{ answer }
-
-func (b *buffer) Header() http.Header         { return b.header }
-func (b *buffer) WriteHeader(status int)      { b.status = status }
-func (b *buffer) Write(p []byte) (int, error) { b.body = append(b.body, p...); return len(p), nil }

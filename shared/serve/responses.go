@@ -87,7 +87,7 @@ func (f *responses) exchange(ctx context.Context, r Request) answer {
 	if err := worst(failures); err != nil && (len(replies) == 0 || retried(err)) {
 		return failure(err)
 	}
-	return success(ctx, replies, form)
+	return success(replies, form)
 }
 
 // unreadableSecret answers where a secret that callers are compared with cannot be read now.
