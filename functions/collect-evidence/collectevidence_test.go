@@ -112,7 +112,8 @@ func checkContents(t *testing.T, s stored, pod corev1.Pod) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	node := decode[nodeFacts](t, s.files["node.json"])
-	if node.Name != pod.Spec.NodeName || node.UID == "" || node.Labels[corev1.LabelOSStable] != "linux" || node.NodeInfo.KubeletVersion == "" {
+	if node.Name != pod.Spec.NodeName || node.UID == "" || node.Labels[corev1.LabelOSStable] != "linux" ||
+		decode[corev1.NodeSystemInfo](t, node.NodeInfo).KubeletVersion == "" || len(decode[[]corev1.NodeAddress](t, node.Addresses)) == 0 {
 		t.Errorf("node.json is %+v", node)
 	}
 	kinds := map[string]string{}

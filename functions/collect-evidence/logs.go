@@ -7,9 +7,8 @@ import (
 	"net/url"
 	"strconv"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 )
 
 // maxLogs bounds the logs of one pod.
@@ -19,27 +18,27 @@ const maxLogs = 64
 type image struct {
 	Container string `json:"container"`
 	// Kind is init, regular or ephemeral.
-	Kind        string                `json:"kind"`
-	Image       string                `json:"image"`
-	ImageID     string                `json:"imageID"`
-	ContainerID string                `json:"containerID"`
-	Restarts    int32                 `json:"restarts"`
-	State       corev1.ContainerState `json:"state"`
+	Kind        string             `json:"kind"`
+	Image       string             `json:"image"`
+	ImageID     string             `json:"imageID"`
+	ContainerID string             `json:"containerID"`
+	Restarts    int32              `json:"restarts"`
+	State       api.ContainerState `json:"state"`
 }
 
 // images are the containers of a pod by their statuses.
-func images(pod *corev1.Pod) []image {
+func images(pod *api.Pod) []image {
 	list := []image{}
-	each(pod, func(kind string, s corev1.ContainerStatus) {
+	each(pod, func(kind string, s api.ContainerStatus) {
 		list = append(list, image{s.Name, kind, s.Image, s.ImageID, s.ContainerID, s.RestartCount, s.State})
 	})
 	return list
 }
 
-func each(pod *corev1.Pod, do func(kind string, s corev1.ContainerStatus)) {
+func each(pod *api.Pod, do func(kind string, s api.ContainerStatus)) {
 	for _, of := range []struct {
 		kind     string
-		statuses []corev1.ContainerStatus
+		statuses []api.ContainerStatus
 	}{
 		{"init", pod.Status.InitContainerStatuses},
 		{"regular", pod.Status.ContainerStatuses},
@@ -67,7 +66,7 @@ func (l log) name() string {
 // logs are those of every container that ran at some time, and of the one before it where there was one.
 func (c *collector) logs() []log {
 	var list []log
-	each(c.found.Pod, func(_ string, s corev1.ContainerStatus) {
+	each(c.found.Pod, func(_ string, s api.ContainerStatus) {
 		if s.State.Running != nil || s.State.Terminated != nil {
 			list = append(list, log{s.Name, false})
 		}

@@ -9,11 +9,11 @@ import (
 	"net/url"
 	"strconv"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 )
 
 // events is where the events of a namespace are listed.
@@ -27,11 +27,10 @@ const (
 
 // pod is the manifest as the API server has it now. If that is gone, or another's, it is as it was when it was verified.
 func (c *collector) pod(ctx context.Context) (any, error) {
-	verified := c.found.Pod.DeepCopy()
-	verified.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
+	verified := c.found.Pod
 	raw, err := c.read(ctx, kube.Pods, verified.Namespace, verified.Name, verified.UID)
 	if err != nil {
-		return verified, fmt.Errorf("what is stored was read when the pod was verified, and holds only the fields known to this version: %w", err)
+		return c.found.Manifest, fmt.Errorf("what is stored was read when the pod was verified: %w", err)
 	}
 	return raw, nil
 }
@@ -100,20 +99,20 @@ func (c *collector) events(ctx context.Context) (any, error) {
 
 // nodeFacts say which machine it was.
 type nodeFacts struct {
-	Name       string                `json:"name"`
-	UID        types.UID             `json:"uid"`
-	Created    metav1.Time           `json:"created"`
-	ProviderID string                `json:"providerID,omitempty"`
-	Labels     map[string]string     `json:"labels"`
-	Addresses  []corev1.NodeAddress  `json:"addresses"`
-	NodeInfo   corev1.NodeSystemInfo `json:"nodeInfo"`
+	Name       string            `json:"name"`
+	UID        types.UID         `json:"uid"`
+	Created    metav1.Time       `json:"created"`
+	ProviderID string            `json:"providerID,omitempty"`
+	Labels     map[string]string `json:"labels"`
+	Addresses  json.RawMessage   `json:"addresses"`
+	NodeInfo   json.RawMessage   `json:"nodeInfo"`
 }
 
 func (c *collector) node(ctx context.Context) (any, error) {
 	if c.found.Pod.Spec.NodeName == "" {
 		return nil, nil //nolint:nilnil // A pod that was not scheduled has none.
 	}
-	var n corev1.Node
+	var n api.Node
 	if err := c.client.Get(ctx, kube.Nodes, "", c.found.Pod.Spec.NodeName, &n); err != nil {
 		return nil, err
 	}

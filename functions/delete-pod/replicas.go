@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/target"
 )
@@ -74,8 +74,8 @@ func (m Replicas) check(found *target.Found) *response.Outcome {
 	return &o
 }
 
-func isReady(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+func isReady(p *api.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c api.PodCondition) bool {
+		return c.Type == api.PodReady && c.Status == api.ConditionTrue
 	})
 }

@@ -6,13 +6,12 @@ import (
 	"slices"
 
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/restore"
 	"github.com/riposte-dev/riposte/shared/target"
@@ -23,7 +22,7 @@ type isolation struct {
 	changes []response.Change
 	// labels are the pod's, and policies those of its namespace, when all was done.
 	labels   map[string]string
-	policies []networkingv1.NetworkPolicy
+	policies []api.NetworkPolicy
 	note     restore.Note
 }
 
@@ -52,7 +51,7 @@ func (r *responder) contain(ctx context.Context, i *isolation, found *target.Fou
 
 // relabel gives the pod the policy's label, takes others off, and writes down how to undo both, in one change. It gives the pod
 // as it is then.
-func (r *responder) relabel(ctx context.Context, i *isolation, pod *corev1.Pod, alert falco.Alert, off []string) (*corev1.Pod, error) {
+func (r *responder) relabel(ctx context.Context, i *isolation, pod *api.Pod, alert falco.Alert, off []string) (*api.Pod, error) {
 	patched, changes := plan(pod, off)
 	if len(changes) == 0 {
 		return pod, nil
@@ -68,7 +67,7 @@ func (r *responder) relabel(ctx context.Context, i *isolation, pod *corev1.Pod, 
 	patch := map[string]any{"metadata": map[string]any{
 		"uid": pod.UID, "resourceVersion": pod.ResourceVersion, "labels": patched, "annotations": note.Annotations,
 	}}
-	after := &corev1.Pod{}
+	after := &api.Pod{}
 	if err := r.client.Merge(ctx, kube.Pods, pod.Namespace, pod.Name, patch, after); err != nil {
 		return nil, err
 	}
@@ -77,9 +76,9 @@ func (r *responder) relabel(ctx context.Context, i *isolation, pod *corev1.Pod, 
 }
 
 // neighbours reads what else can let traffic to the pod: the policies of its namespace and, with DETACH, the Services.
-func (r *responder) neighbours(ctx context.Context, i *isolation, namespace string) ([]corev1.Service, error) {
-	var services corev1.ServiceList
-	var policies networkingv1.NetworkPolicyList
+func (r *responder) neighbours(ctx context.Context, i *isolation, namespace string) ([]api.Service, error) {
+	var services api.ServiceList
+	var policies api.NetworkPolicyList
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error { return r.client.List(ctx, kube.NetworkPolicies, namespace, &policies) })
 	if r.config.Detach {
@@ -91,7 +90,7 @@ func (r *responder) neighbours(ctx context.Context, i *isolation, namespace stri
 }
 
 // selecting are the keys of the pod's labels by which Services, its owner and policies select it.
-func selecting(pod *corev1.Pod, services []corev1.Service, policies []networkingv1.NetworkPolicy, owners []target.Owner) []string {
+func selecting(pod *api.Pod, services []api.Service, policies []api.NetworkPolicy, owners []target.Owner) []string {
 	var selectors []*metav1.LabelSelector
 	for _, s := range services {
 		selectors = append(selectors, &metav1.LabelSelector{MatchLabels: s.Spec.Selector})
@@ -136,7 +135,7 @@ func selects(s *metav1.LabelSelector, set map[string]string) bool {
 }
 
 // plan computes the patch of the pod's labels, and the changes that are in it.
-func plan(pod *corev1.Pod, off []string) (patch map[string]any, changes []response.Change) {
+func plan(pod *api.Pod, off []string) (patch map[string]any, changes []response.Change) {
 	patch = map[string]any{}
 	if pod.Labels[isolatedLabel] != string(pod.UID) { // Another value is nobody's: it is not put back.
 		changes = append(changes, response.Change{Field: restore.LabelField(isolatedLabel), After: string(pod.UID)})

@@ -16,12 +16,12 @@ import (
 	"fmt"
 	"net/netip"
 
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/riposte-dev/riposte/shared/config"
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/restore"
 	"github.com/riposte-dev/riposte/shared/target"
@@ -112,12 +112,12 @@ func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Ou
 	return o, nil
 }
 
-func (r *responder) directions() []networkingv1.PolicyType {
+func (r *responder) directions() []api.PolicyType {
 	switch r.config.Direction {
 	case "ingress":
-		return []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
+		return []api.PolicyType{api.PolicyTypeIngress}
 	case "egress":
-		return []networkingv1.PolicyType{networkingv1.PolicyTypeEgress}
+		return []api.PolicyType{api.PolicyTypeEgress}
 	}
-	return []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
+	return []api.PolicyType{api.PolicyTypeIngress, api.PolicyTypeEgress}
 }

@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/restore"
 )
@@ -20,10 +19,10 @@ import (
 // isolatedLabel selects one pod: its value is the pod's UID.
 const isolatedLabel = restore.Isolated
 
-func policyName(pod *corev1.Pod) string { return restore.PolicyName(string(pod.UID)) }
+func policyName(pod metav1.Object) string { return restore.PolicyName(string(pod.GetUID())) }
 
 // ensurePolicy makes the pod's policy, or puts it right if somebody changed it.
-func (r *responder) ensurePolicy(ctx context.Context, pod *corev1.Pod) ([]response.Change, error) {
+func (r *responder) ensurePolicy(ctx context.Context, pod *api.Pod) ([]response.Change, error) {
 	want := r.policy(pod)
 	change := response.Change{Field: "networkpolicies/" + want.Name, After: want.Spec}
 	if pod.Labels[isolatedLabel] != string(pod.UID) { // It has none, most likely.
@@ -35,11 +34,11 @@ func (r *responder) ensurePolicy(ctx context.Context, pod *corev1.Pod) ([]respon
 			return nil, fmt.Errorf("policy for pod %s: %w", pod.Name, err)
 		}
 	}
-	var policies networkingv1.NetworkPolicyList
+	var policies api.NetworkPolicyList
 	if err := r.client.List(ctx, kube.NetworkPolicies, want.Namespace, &policies); err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(policies.Items, func(p networkingv1.NetworkPolicy) bool { return p.Name == want.Name })
+	i := slices.IndexFunc(policies.Items, func(p api.NetworkPolicy) bool { return p.Name == want.Name })
 	if i < 0 {
 		return []response.Change{change}, r.client.Create(ctx, kube.NetworkPolicies, pod.Namespace, want)
 	}
@@ -65,38 +64,38 @@ func (r *responder) ensurePolicy(ctx context.Context, pod *corev1.Pod) ([]respon
 }
 
 // policy allows what the settings allow and nothing else. It belongs to the pod and goes with it.
-func (r *responder) policy(pod *corev1.Pod) *networkingv1.NetworkPolicy {
-	p := &networkingv1.NetworkPolicy{
+func (r *responder) policy(pod *api.Pod) *api.NetworkPolicy {
+	p := &api.NetworkPolicy{
 		TypeMeta: metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: policyName(pod), Namespace: pod.Namespace,
 			Labels:          map[string]string{"app.kubernetes.io/managed-by": "riposte"},
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}},
 		},
-		Spec: networkingv1.NetworkPolicySpec{
+		Spec: api.NetworkPolicySpec{
 			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{isolatedLabel: string(pod.UID)}},
 			PolicyTypes: r.directions(),
 		},
 	}
 	peers := r.peers()
 	for _, direction := range p.Spec.PolicyTypes {
-		if len(peers) > 0 && direction == networkingv1.PolicyTypeIngress {
-			p.Spec.Ingress = append(p.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: peers})
+		if len(peers) > 0 && direction == api.PolicyTypeIngress {
+			p.Spec.Ingress = append(p.Spec.Ingress, api.NetworkPolicyIngressRule{From: peers})
 		}
-		if len(peers) > 0 && direction == networkingv1.PolicyTypeEgress {
-			p.Spec.Egress = append(p.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: peers})
+		if len(peers) > 0 && direction == api.PolicyTypeEgress {
+			p.Spec.Egress = append(p.Spec.Egress, api.NetworkPolicyEgressRule{To: peers})
 		}
-		if r.config.AllowDNS && direction == networkingv1.PolicyTypeEgress {
+		if r.config.AllowDNS && direction == api.PolicyTypeEgress {
 			p.Spec.Egress = append(p.Spec.Egress, dns())
 		}
 	}
 	return p
 }
 
-func (r *responder) peers() []networkingv1.NetworkPolicyPeer {
-	var peers []networkingv1.NetworkPolicyPeer
+func (r *responder) peers() []api.NetworkPolicyPeer {
+	var peers []api.NetworkPolicyPeer
 	for _, cidr := range r.config.AllowCIDRs {
-		peers = append(peers, networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: cidr}})
+		peers = append(peers, api.NetworkPolicyPeer{IPBlock: &api.IPBlock{CIDR: cidr}})
 	}
 	for _, name := range r.config.AllowNamespaces {
 		peers = append(peers, inNamespace(name))
@@ -104,17 +103,17 @@ func (r *responder) peers() []networkingv1.NetworkPolicyPeer {
 	return peers
 }
 
-func inNamespace(name string) networkingv1.NetworkPolicyPeer {
-	return networkingv1.NetworkPolicyPeer{NamespaceSelector: &metav1.LabelSelector{
-		MatchLabels: map[string]string{corev1.LabelMetadataName: name},
+func inNamespace(name string) api.NetworkPolicyPeer {
+	return api.NetworkPolicyPeer{NamespaceSelector: &metav1.LabelSelector{
+		MatchLabels: map[string]string{api.LabelMetadataName: name},
 	}}
 }
 
-func dns() networkingv1.NetworkPolicyEgressRule {
-	rule := networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{inNamespace("kube-system")}}
-	for _, protocol := range []corev1.Protocol{corev1.ProtocolUDP, corev1.ProtocolTCP} {
+func dns() api.NetworkPolicyEgressRule {
+	rule := api.NetworkPolicyEgressRule{To: []api.NetworkPolicyPeer{inNamespace("kube-system")}}
+	for _, protocol := range []api.Protocol{api.ProtocolUDP, api.ProtocolTCP} {
 		port := intstr.FromInt32(53)
-		rule.Ports = append(rule.Ports, networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: &port})
+		rule.Ports = append(rule.Ports, api.NetworkPolicyPort{Protocol: &protocol, Port: &port})
 	}
 	return rule
 }
@@ -130,7 +129,7 @@ type Residual struct {
 // residual are the rules of the other policies that select a pod with these labels. Kubernetes unites
 // the policies that select a pod, so each of their rules stays in force.
 // https://kubernetes.io/docs/concepts/services-networking/network-policies/#the-two-sorts-of-pod-isolation
-func residual(policies []networkingv1.NetworkPolicy, own string, labels map[string]string, directions []networkingv1.PolicyType) []Residual {
+func residual(policies []api.NetworkPolicy, own string, labels map[string]string, directions []api.PolicyType) []Residual {
 	list := []Residual{}
 	for _, p := range policies {
 		if p.Name == own || !selects(&p.Spec.PodSelector, labels) {
@@ -140,10 +139,10 @@ func residual(policies []networkingv1.NetworkPolicy, own string, labels map[stri
 			if !slices.Contains(p.Spec.PolicyTypes, direction) {
 				continue // its rules for this direction are not in force
 			}
-			if direction == networkingv1.PolicyTypeIngress && len(p.Spec.Ingress) > 0 {
+			if direction == api.PolicyTypeIngress && len(p.Spec.Ingress) > 0 {
 				list = append(list, Residual{p.Name, "ingress", p.Spec.Ingress})
 			}
-			if direction == networkingv1.PolicyTypeEgress && len(p.Spec.Egress) > 0 {
+			if direction == api.PolicyTypeEgress && len(p.Spec.Egress) > 0 {
 				list = append(list, Residual{p.Name, "egress", p.Spec.Egress})
 			}
 		}

@@ -75,8 +75,8 @@ func TestReleaseThatRunsOutOfTimeIsFinishedByTheNext(t *testing.T) {
 		t.Errorf("the answer does not say that time ran out: %s", answer.Body)
 	}
 	r.Proxy.Heal()
-	testkit.Eventually(t, "the next releases it", func(context.Context) error { // On a busy machine one more may run out of time.
-		if again := ask(t, r, this(s.target, "Pod")); again.Verdict() != "200 applied" {
+	testkit.Eventually(t, "the next releases it", func(ctx context.Context) error { // On a busy machine one more may run out of time.
+		if again := event(ctx, t, r, "dev.riposte.release.v1", this(s.target, "Pod")); again.Verdict() != "200 applied" {
 			return errors.New(again.Verdict())
 		}
 		return nil

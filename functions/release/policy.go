@@ -4,11 +4,11 @@ import (
 	"context"
 	"slices"
 
-	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/restore"
 )
@@ -25,7 +25,7 @@ func (l *lifting) removePolicy(ctx context.Context) error {
 	pod := l.object
 	field := restore.PolicyMade(string(pod.UID))
 	name := restore.PolicyName(string(pod.UID))
-	var policy networkingv1.NetworkPolicy
+	var policy api.NetworkPolicy
 	err := l.client.Get(ctx, kube.NetworkPolicies, pod.Namespace, name, &policy)
 	if apierrors.IsNotFound(err) {
 		return nil

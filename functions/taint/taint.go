@@ -11,12 +11,12 @@ import (
 	"fmt"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/restore"
 	"github.com/riposte-dev/riposte/shared/target"
@@ -50,7 +50,7 @@ func (c Config) Validate() error {
 
 type responder struct {
 	*target.PodFinder
-	taint   corev1.Taint
+	taint   api.Taint
 	client  *kube.Client
 	records *restore.Writer
 }
@@ -62,7 +62,7 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 	}
 	return &responder{
 		PodFinder: target.NewPodFinder(client, c.Settings, target.LevelNode),
-		taint:     corev1.Taint{Key: c.TaintKey, Value: c.Value, Effect: corev1.TaintEffect(c.Effect)},
+		taint:     api.Taint{Key: c.TaintKey, Value: c.Value, Effect: c.Effect},
 		client:    client,
 		records:   restore.NewWriter(restore.TaintName(c.TaintKey, c.Effect), c.Terms, common.Store),
 	}, nil
@@ -80,15 +80,15 @@ func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Ou
 
 // put adds the taint to the node as it was read, and writes down how to undo it. The list of taints is atomic, so the whole
 // of it is written, and only if nobody has changed the node since. The others keep their places.
-func (r *responder) put(ctx context.Context, node *corev1.Node, alert falco.Alert) (response.Outcome, error) {
+func (r *responder) put(ctx context.Context, node *api.Node, alert falco.Alert) (response.Outcome, error) {
 	before := node.Spec.Taints
 	after := slices.Clone(before)
 	change := response.Change{Field: restore.TaintField(r.taint), After: r.taint}
-	switch i := slices.IndexFunc(before, func(t corev1.Taint) bool { return t.MatchTaint(&r.taint) }); {
+	switch i := slices.IndexFunc(before, func(t api.Taint) bool { return t.MatchTaint(r.taint) }); {
 	case i < 0:
 		after = append(after, r.taint)
 	case before[i].Value == r.taint.Value:
-		return response.Outcome{Verdict: response.Unchanged, Reason: response.AlreadySo, Message: "the node already has taint " + r.taint.ToString()}, nil
+		return response.Outcome{Verdict: response.Unchanged, Reason: response.AlreadySo, Message: "the node already has taint " + r.taint.String()}, nil
 	default:
 		change.Before, after[i] = before[i], r.taint
 	}
@@ -106,14 +106,14 @@ func (r *responder) put(ctx context.Context, node *corev1.Node, alert falco.Aler
 	}
 	return response.Outcome{
 		Verdict: response.Applied,
-		Message: note.Told(fmt.Sprintf("tainted node %s with %s", node.Name, r.taint.ToString())),
+		Message: note.Told(fmt.Sprintf("tainted node %s with %s", node.Name, r.taint.String())),
 		Changes: []response.Change{{Field: "spec.taints", Before: orEmpty(before), After: after}},
 	}, nil
 }
 
-func orEmpty(taints []corev1.Taint) []corev1.Taint {
+func orEmpty(taints []api.Taint) []api.Taint {
 	if taints == nil {
-		return []corev1.Taint{}
+		return []api.Taint{}
 	}
 	return taints
 }

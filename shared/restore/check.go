@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
@@ -152,7 +152,7 @@ type field struct {
 func LabelField(key string) string { return "metadata.labels[" + key + "]" }
 
 // TaintField is the field of a taint: a node has one of each key and effect.
-func TaintField(t corev1.Taint) string { return "spec.taints[" + t.Key + ":" + string(t.Effect) + "]" }
+func TaintField(t api.Taint) string { return "spec.taints[" + t.Key + ":" + string(t.Effect) + "]" }
 
 // policyPath begins the field of a policy.
 const policyPath = "networkpolicies/"
@@ -172,8 +172,8 @@ func parseField(s string) (field, error) {
 	f.key = key
 	if f.kind == taintField {
 		f.key, f.effect, _ = strings.Cut(key, ":")
-		switch corev1.TaintEffect(f.effect) {
-		case corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
+		switch f.effect {
+		case api.TaintEffectNoSchedule, api.TaintEffectPreferNoSchedule, api.TaintEffectNoExecute:
 		default:
 			return field{}, wrong
 		}

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
@@ -48,14 +48,14 @@ func forge(t *testing.T, w *world, name string, edit func(r map[string]any), cha
 
 func TestForgedRecordIsNotBelieved(t *testing.T) {
 	t.Parallel()
-	taint := func(key, value string, effect corev1.TaintEffect) corev1.Taint {
-		return corev1.Taint{Key: key, Value: value, Effect: effect}
+	taint := func(key, value string, effect string) api.Taint {
+		return api.Taint{Key: key, Value: value, Effect: effect}
 	}
 	set := func(field string, before, after any) response.Change {
 		return response.Change{Field: field, Before: before, After: after}
 	}
 	put := func(key string, value any) func(map[string]any) { return func(r map[string]any) { r[key] = value } }
-	quarantine := taint("falco/alert", "true", corev1.TaintEffectNoSchedule)
+	quarantine := taint("falco/alert", "true", api.TaintEffectNoSchedule)
 	ours := TaintName("falco/alert", "NoSchedule")
 	label := LabelField("q")
 	for name, tc := range map[string]struct {
@@ -223,24 +223,24 @@ func TestMarkStaysWithARecordThatIsNotBelieved(t *testing.T) {
 
 func TestTaintGoesFromItsPlace(t *testing.T) {
 	t.Parallel()
-	at := func(key, value string, effect corev1.TaintEffect) corev1.Taint {
-		return corev1.Taint{Key: key, Value: value, Effect: effect}
+	at := func(key, value string, effect string) api.Taint {
+		return api.Taint{Key: key, Value: value, Effect: effect}
 	}
 	disk, alerted := at("disk", "slow", "PreferNoSchedule"), at("falco/alert", "true", "NoSchedule")
 	for name, tc := range map[string]struct {
 		before     any
-		now, after []corev1.Taint
+		now, after []api.Taint
 		conflicts  int
 		changed    bool
 	}{
-		"alone":                               {nil, []corev1.Taint{alerted}, nil, 0, true},
-		"with the time at which it was added": {nil, []corev1.Taint{{Key: "falco/alert", Value: "true", Effect: "NoSchedule", TimeAdded: &metav1.Time{Time: start}}}, nil, 0, true},
-		"between others":                      {nil, []corev1.Taint{disk, alerted, at("b", "", "NoExecute")}, []corev1.Taint{disk, at("b", "", "NoExecute")}, 0, true},
-		"gone already":                        {nil, []corev1.Taint{disk}, []corev1.Taint{disk}, 0, false},
-		"with another value now":              {nil, []corev1.Taint{at("falco/alert", "theirs", "NoSchedule"), disk}, []corev1.Taint{at("falco/alert", "theirs", "NoSchedule"), disk}, 1, false},
-		"in place of one with another value":  {at("falco/alert", "no", "NoSchedule"), []corev1.Taint{alerted, disk}, []corev1.Taint{at("falco/alert", "no", "NoSchedule"), disk}, 0, true},
-		"in place of one, and gone":           {at("falco/alert", "no", "NoSchedule"), []corev1.Taint{disk}, []corev1.Taint{disk}, 1, false},
-		"of the same key with another effect": {nil, []corev1.Taint{at("falco/alert", "true", "NoExecute")}, []corev1.Taint{at("falco/alert", "true", "NoExecute")}, 0, false},
+		"alone":                               {nil, []api.Taint{alerted}, nil, 0, true},
+		"with the time at which it was added": {nil, []api.Taint{{Key: "falco/alert", Value: "true", Effect: "NoSchedule", TimeAdded: &metav1.Time{Time: start}}}, nil, 0, true},
+		"between others":                      {nil, []api.Taint{disk, alerted, at("b", "", "NoExecute")}, []api.Taint{disk, at("b", "", "NoExecute")}, 0, true},
+		"gone already":                        {nil, []api.Taint{disk}, []api.Taint{disk}, 0, false},
+		"with another value now":              {nil, []api.Taint{at("falco/alert", "theirs", "NoSchedule"), disk}, []api.Taint{at("falco/alert", "theirs", "NoSchedule"), disk}, 1, false},
+		"in place of one with another value":  {at("falco/alert", "no", "NoSchedule"), []api.Taint{alerted, disk}, []api.Taint{at("falco/alert", "no", "NoSchedule"), disk}, 0, true},
+		"in place of one, and gone":           {at("falco/alert", "no", "NoSchedule"), []api.Taint{disk}, []api.Taint{disk}, 1, false},
+		"of the same key with another effect": {nil, []api.Taint{at("falco/alert", "true", "NoExecute")}, []api.Taint{at("falco/alert", "true", "NoExecute")}, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

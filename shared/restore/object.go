@@ -7,8 +7,9 @@ import (
 	"reflect"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/riposte-dev/riposte/shared/kube/api"
 )
 
 // Object is an object of any kind, as far as containment can change it.
@@ -20,18 +21,18 @@ type Object struct {
 
 // Spec has the taints of a node.
 type Spec struct {
-	Taints []corev1.Taint `json:"taints"`
+	Taints []api.Taint `json:"taints"`
 }
 
 // asTaint reads a taint from a record.
-func asTaint(v any) (corev1.Taint, error) {
+func asTaint(v any) (api.Taint, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
-		return corev1.Taint{}, fmt.Errorf("read a taint: %w", err)
+		return api.Taint{}, fmt.Errorf("read a taint: %w", err)
 	}
-	var t corev1.Taint
+	var t api.Taint
 	if err := json.Unmarshal(b, &t); err != nil {
-		return corev1.Taint{}, fmt.Errorf("read a taint: %w", err)
+		return api.Taint{}, fmt.Errorf("read a taint: %w", err)
 	}
 	return t, nil
 }
@@ -39,7 +40,7 @@ func asTaint(v any) (corev1.Taint, error) {
 // working is a copy of what is to be changed.
 type working struct {
 	labels map[string]string
-	taints []corev1.Taint
+	taints []api.Taint
 }
 
 func workingCopy(o *Object) *working {
@@ -69,7 +70,7 @@ func (w *working) value(f field) any {
 }
 
 func (w *working) taint(f field) int {
-	return slices.IndexFunc(w.taints, func(t corev1.Taint) bool { return t.Key == f.key && string(t.Effect) == f.effect })
+	return slices.IndexFunc(w.taints, func(t api.Taint) bool { return t.Key == f.key && string(t.Effect) == f.effect })
 }
 
 // set makes the field hold a value that was checked.

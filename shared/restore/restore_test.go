@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/riposte-dev/riposte/shared/config"
 	"github.com/riposte-dev/riposte/shared/falco"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/store"
 )
@@ -129,7 +129,7 @@ func (w *world) merge(t *testing.T, patch map[string]any) {
 		}
 	}
 	if spec, ok := patch["spec"].(map[string]any); ok {
-		w.object.Spec.Taints, _ = spec["taints"].([]corev1.Taint)
+		w.object.Spec.Taints, _ = spec["taints"].([]api.Taint)
 	}
 }
 
@@ -211,7 +211,7 @@ func TestRecordThatGoesOnPutsBackWhatItFoundFirst(t *testing.T) {
 
 // DeepCopy is a copy without the difference between no map and an empty one.
 func (o *Object) DeepCopy() *Object {
-	c := &Object{TypeMeta: o.TypeMeta, ObjectMeta: *o.ObjectMeta.DeepCopy(), Spec: Spec{Taints: append([]corev1.Taint(nil), o.Spec.Taints...)}}
+	c := &Object{TypeMeta: o.TypeMeta, ObjectMeta: *o.ObjectMeta.DeepCopy(), Spec: Spec{Taints: append([]api.Taint(nil), o.Spec.Taints...)}}
 	return c
 }
 

@@ -13,7 +13,7 @@ import (
 const prefix = "Ce-"
 
 // formats are the versions of CloudEvents, with their attributes as the HTTP binding names them.
-var formats = spec.WithPrefixMatchExact(func(attribute string) string {
+var formats = spec.WithPrefixMatchExact(func(attribute string) string { //nolint:gochecknoglobals // It is made once, and never changes.
 	if attribute == "datacontenttype" {
 		return "Content-Type"
 	}

@@ -10,13 +10,12 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
@@ -55,7 +54,7 @@ func (a *Announcer) Announce(ctx context.Context, record response.Record) error 
 	switch {
 	case err == nil, apierrors.IsAlreadyExists(err):
 		return nil
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+	case apierrors.HasStatusCause(err, api.NamespaceTerminatingCause):
 		return nil // It takes its events with it.
 	case apierrors.IsForbidden(err) && a.mute.Swap(true):
 		return nil
@@ -64,7 +63,7 @@ func (a *Announcer) Announce(ctx context.Context, record response.Record) error 
 }
 
 // eventOf is the event that announces an outcome; nil for none.
-func eventOf(record response.Record) *eventsv1.Event {
+func eventOf(record response.Record) *api.Event {
 	switch record.Outcome {
 	case response.Applied, response.Refused, response.Failed, response.DryRun:
 	case response.Unchanged, response.Skipped:
@@ -78,11 +77,11 @@ func eventOf(record response.Record) *eventsv1.Event {
 	if namespace == "" { // Where events of what is in no namespace have to be.
 		namespace = metav1.NamespaceDefault
 	}
-	kind := corev1.EventTypeWarning // As of what else happens to a workload against its will: Evicted, Unhealthy.
+	kind := api.EventTypeWarning // As of what else happens to a workload against its will: Evicted, Unhealthy.
 	if record.ActivityID == response.Restore && record.Outcome != response.Failed {
-		kind = corev1.EventTypeNormal
+		kind = api.EventTypeNormal
 	}
-	return &eventsv1.Event{
+	return &api.Event{
 		TypeMeta: metav1.TypeMeta{APIVersion: "events.k8s.io/v1", Kind: "Event"},
 		// The same outcome has the same name, so that a repeat makes no second event.
 		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: "riposte-" + record.ID + "-" + string(record.Outcome)},
@@ -115,8 +114,8 @@ func reasons(v response.Verdict) string {
 }
 
 // referees are the object that the event is of, and the target if that is another.
-func referees(record response.Record) (corev1.ObjectReference, *corev1.ObjectReference) {
-	target := corev1.ObjectReference{
+func referees(record response.Record) (api.ObjectReference, *api.ObjectReference) {
+	target := api.ObjectReference{
 		APIVersion: "v1", Kind: record.Target.Kind, Namespace: record.Target.Namespace, Name: record.Target.Name, UID: types.UID(record.Target.UID),
 	}
 	found, ok := record.Target.Object.(*Found)
@@ -124,7 +123,7 @@ func referees(record response.Record) (corev1.ObjectReference, *corev1.ObjectRef
 		return target, nil
 	}
 	top := found.Top()
-	owner := corev1.ObjectReference{
+	owner := api.ObjectReference{
 		APIVersion: top.APIVersion, Kind: top.Kind, Namespace: found.Pod.Namespace, Name: top.Name, UID: top.UID,
 	}
 	switch {

@@ -6,11 +6,11 @@ import (
 	"strings"
 	"sync"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 )
 
 // early is what is read at the same time as the pod, because the alert lets expect that it will be needed: a reading that waits
@@ -20,23 +20,23 @@ import (
 // Alerts that come at once, about the pods of one workload, share a reading that is under way.
 type early struct {
 	finder    *PodFinder
-	namespace func() (corev1.Namespace, error)
+	namespace func() (api.Namespace, error)
 	owners    map[string]func() (Owner, error)
-	nodes     map[string]func() (corev1.Node, error)
+	nodes     map[string]func() (api.Node, error)
 }
 
 // readEarly begins to read. It ends with ctx.
 func (p *PodFinder) readEarly(ctx context.Context, alert falco.Alert, ref falco.PodRef) early {
 	e := early{
-		finder: p, owners: map[string]func() (Owner, error){}, nodes: map[string]func() (corev1.Node, error){},
-		namespace: begin[corev1.Namespace](ctx, p, kube.Namespaces, "", ref.Namespace),
+		finder: p, owners: map[string]func() (Owner, error){}, nodes: map[string]func() (api.Node, error){},
+		namespace: begin[api.Namespace](ctx, p, kube.Namespaces, "", ref.Namespace),
 	}
 	for resource, name := range likelyOwners(ref.Name) {
 		e.owners[resource.Path(ref.Namespace, name)] = begin[Owner](ctx, p, resource, ref.Namespace, name)
 	}
 	// Falco's chart can set the name of the node as the hostname.
 	if node := alert.Hostname; p.level == LevelNode && node != "" && len(validation.IsDNS1123Subdomain(node)) == 0 {
-		e.nodes[node] = begin[corev1.Node](ctx, p, kube.Nodes, "", node)
+		e.nodes[node] = begin[api.Node](ctx, p, kube.Nodes, "", node)
 	}
 	return e
 }
@@ -74,7 +74,7 @@ func (e early) owner(ctx context.Context, r kube.Resource, namespace, name strin
 }
 
 // node is a node.
-func (e early) node(ctx context.Context, name string) (*corev1.Node, error) {
+func (e early) node(ctx context.Context, name string) (*api.Node, error) {
 	node, err := read(ctx, e.finder, e.nodes[name], kube.Nodes, "", name)
 	return &node, err
 }

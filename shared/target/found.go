@@ -2,14 +2,15 @@ package target
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/riposte-dev/riposte/shared/guard"
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
@@ -27,12 +28,14 @@ const (
 
 // Found is the verified pod with what stands around it.
 type Found struct {
-	Pod       *corev1.Pod
-	Namespace *corev1.Namespace
+	Pod       *api.Pod
+	Namespace *api.Namespace
 	// Owners are the controllers, the pod's own first.
 	Owners []Owner
 	// Node is set at LevelNode only.
-	Node *corev1.Node
+	Node *api.Node
+	// Manifest is the whole pod, as the API server sent it.
+	Manifest json.RawMessage
 }
 
 // Owner is a controller of pods: the fields the kinds have in common.
@@ -108,7 +111,7 @@ func (f *Found) target(level Level) response.Target {
 // facts is what WHEN can test.
 func (f *Found) facts() map[string]any {
 	var images []string
-	for _, list := range [][]corev1.Container{f.Pod.Spec.InitContainers, f.Pod.Spec.Containers} {
+	for _, list := range [][]api.Container{f.Pod.Spec.InitContainers, f.Pod.Spec.Containers} {
 		for _, c := range list {
 			images = append(images, c.Image)
 		}
@@ -154,20 +157,20 @@ func (f *Found) protection() guard.Subject {
 
 // isStatic recognises the mirror of a static pod.
 // https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/
-func isStatic(p *corev1.Pod) bool {
-	_, mirror := p.Annotations[corev1.MirrorPodAnnotationKey]
+func isStatic(p *api.Pod) bool {
+	_, mirror := p.Annotations[api.MirrorPodAnnotationKey]
 	controller := metav1.GetControllerOf(p)
 	return mirror || (controller != nil && controller.Kind == "Node")
 }
 
 // isControlPlane goes by the labels kubeadm and its kin set.
 // https://kubernetes.io/docs/reference/labels-annotations-taints/#node-role-kubernetes-io-control-plane
-func isControlPlane(n *corev1.Node) bool {
+func isControlPlane(n *api.Node) bool {
 	for _, key := range []string{"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"} {
 		if _, ok := n.Labels[key]; ok {
 			return true
 		}
-		if slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == key }) {
+		if slices.ContainsFunc(n.Spec.Taints, func(t api.Taint) bool { return t.Key == key }) {
 			return true
 		}
 	}

@@ -4,13 +4,13 @@ package target
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 
 	"golang.org/x/sync/singleflight"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -18,6 +18,7 @@ import (
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/guard"
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
@@ -63,18 +64,17 @@ func (p *PodFinder) Target(ctx context.Context, alert falco.Alert) (response.Tar
 	reading, done := context.WithCancel(ctx)
 	defer done()
 	early := p.readEarly(reading, alert, ref)
-	pod, namespace, err := p.read(ctx, early, ref)
+	found, err := p.read(ctx, early, ref)
 	if err != nil {
 		if apierrors.IsNotFound(err) {
 			return claimed, skip(response.Gone, "pod %s/%s does not exist any more", ref.Namespace, ref.Name), nil
 		}
 		return claimed, nil, err
 	}
-	if o := sameIncarnation(pod, ref, alert); o != nil {
+	if o := sameIncarnation(found.Pod, ref, alert); o != nil {
 		return claimed, o, nil
 	}
-	found := &Found{Pod: pod, Namespace: namespace}
-	if found.Owners, err = p.owners(ctx, early, pod); err != nil {
+	if found.Owners, err = p.owners(ctx, early, found.Pod); err != nil {
 		return claimed, nil, err
 	}
 	if o, err := p.around(ctx, early, found); o != nil || err != nil {
@@ -100,17 +100,21 @@ func plausible(ref falco.PodRef) *response.Outcome {
 }
 
 // read gets the pod and its namespace.
-func (p *PodFinder) read(ctx context.Context, e early, ref falco.PodRef) (*corev1.Pod, *corev1.Namespace, error) {
-	pod := &corev1.Pod{}
-	if err := p.client.Get(ctx, kube.Pods, ref.Namespace, ref.Name, pod); err != nil {
-		return nil, nil, err
+func (p *PodFinder) read(ctx context.Context, e early, ref falco.PodRef) (*Found, error) {
+	found := &Found{Pod: &api.Pod{}}
+	if err := p.client.Get(ctx, kube.Pods, ref.Namespace, ref.Name, &found.Manifest); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(found.Manifest, found.Pod); err != nil {
+		return nil, fmt.Errorf("read pod %s/%s: %w", ref.Namespace, ref.Name, err)
 	}
 	namespace, err := read(ctx, p, e.namespace, kube.Namespaces, "", ref.Namespace)
-	return pod, &namespace, err
+	found.Namespace = &namespace
+	return found, err
 }
 
 // sameIncarnation declines a pod that has the name but is not the one that raised the alert.
-func sameIncarnation(pod *corev1.Pod, ref falco.PodRef, alert falco.Alert) *response.Outcome {
+func sameIncarnation(pod *api.Pod, ref falco.PodRef, alert falco.Alert) *response.Outcome {
 	for _, uid := range ref.UIDs {
 		// Falco sees a static pod's UID as its kubelet made it; the API server keeps that one in an annotation.
 		if uid != string(pod.UID) && uid != pod.Annotations["kubernetes.io/config.hash"] {
@@ -135,19 +139,19 @@ func sameIncarnation(pod *corev1.Pod, ref falco.PodRef, alert falco.Alert) *resp
 }
 
 // containerIDs are the IDs of every container the pod has or lately had, without the runtime's scheme.
-func containerIDs(pod *corev1.Pod) []string {
+func containerIDs(pod *api.Pod) []string {
 	var ids []string
 	add := func(id string) {
 		if _, bare, ok := strings.Cut(id, "://"); ok && bare != "" {
 			ids = append(ids, bare)
 		}
 	}
-	for _, list := range [][]corev1.ContainerStatus{
+	for _, list := range [][]api.ContainerStatus{
 		pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses,
 	} {
 		for _, s := range list {
 			add(s.ContainerID)
-			for _, state := range []corev1.ContainerState{s.State, s.LastTerminationState} {
+			for _, state := range []api.ContainerState{s.State, s.LastTerminationState} {
 				if state.Terminated != nil {
 					add(state.Terminated.ContainerID)
 				}
@@ -167,7 +171,7 @@ func ownerResource(ref *metav1.OwnerReference) (kube.Resource, bool) {
 }
 
 // owners follows the controllers from the pod upwards.
-func (p *PodFinder) owners(ctx context.Context, e early, pod *corev1.Pod) ([]Owner, error) {
+func (p *PodFinder) owners(ctx context.Context, e early, pod *api.Pod) ([]Owner, error) {
 	const highest = 4 // pod, Job, CronJob: no built-in chain is longer
 	var owners []Owner
 	ref := metav1.GetControllerOf(pod)

@@ -4,11 +4,11 @@ import (
 	"context"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
@@ -50,10 +50,10 @@ func (p *PodFinder) again(ctx context.Context, found *Found) (*Found, *response.
 	var into any
 	switch p.level {
 	case LevelNode:
-		now.Node = &corev1.Node{}
+		now.Node = &api.Node{}
 		into = now.Node
 	case LevelNamespace:
-		now.Namespace = &corev1.Namespace{}
+		now.Namespace = &api.Namespace{}
 		into = now.Namespace
 	case LevelOwner:
 		now.Owners = slices.Clone(found.Owners)
@@ -61,7 +61,7 @@ func (p *PodFinder) again(ctx context.Context, found *Found) (*Found, *response.
 		*top = Owner{TypeMeta: top.TypeMeta, resource: top.resource}
 		into = top
 	case LevelPod:
-		now.Pod = &corev1.Pod{}
+		now.Pod = &api.Pod{}
 		into = now.Pod
 	}
 	if err := p.client.Get(ctx, p.Resource(found), was.Namespace, was.Name, into); err != nil {

@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/riposte-dev/riposte/shared/falco"
 	"github.com/riposte-dev/riposte/shared/guard"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 )
 
 // BenchmarkVerify is the proof that a pod which was read is the one that raised the alert, by its UID and by its
@@ -28,14 +28,14 @@ func BenchmarkVerify(b *testing.B) {
 				b.Fatal(err)
 			}
 			ref := alert.Pod()
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+			pod := &api.Pod{ObjectMeta: metav1.ObjectMeta{
 				Namespace: ref.Namespace, Name: ref.Name, CreationTimestamp: metav1.Time{Time: alert.Time.Add(-time.Hour)},
 			}}
 			if len(ref.UIDs) > 0 {
 				pod.UID = types.UID(ref.UIDs[0])
 			}
-			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: ref.Container, ContainerID: "containerd://" + ref.ContainerIDs[0] + "8e7b23da7d48"}}
-			found := &Found{Pod: pod, Namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ref.Namespace}}}
+			pod.Status.ContainerStatuses = []api.ContainerStatus{{Name: ref.Container, ContainerID: "containerd://" + ref.ContainerIDs[0] + "8e7b23da7d48"}}
+			found := &Found{Pod: pod, Namespace: &api.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ref.Namespace}}}
 			finder := &PodFinder{protection: guard.Protection{SkipDaemonSets: true, OwnNamespace: "riposte"}, level: LevelPod}
 			b.ReportAllocs()
 			for b.Loop() {

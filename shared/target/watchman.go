@@ -5,11 +5,11 @@ import (
 	"os"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/riposte-dev/riposte/shared/guard"
 	"github.com/riposte-dev/riposte/shared/kube"
+	"github.com/riposte-dev/riposte/shared/kube/api"
 	"github.com/riposte-dev/riposte/shared/response"
 )
 
@@ -32,7 +32,7 @@ func NewWatchman(c *kube.Client, s kube.Settings) *Watchman {
 }
 
 // Check is nil where the object may be touched. It reads the object's namespace.
-func (w *Watchman) Check(ctx context.Context, r kube.Resource, object metav1.ObjectMeta, taints []corev1.Taint) (*response.Outcome, error) {
+func (w *Watchman) Check(ctx context.Context, r kube.Resource, object metav1.ObjectMeta, taints []api.Taint) (*response.Outcome, error) {
 	s := guard.Subject{Namespace: object.Namespace}
 	annotated := func(kind string, m metav1.ObjectMeta) {
 		if m.Annotations[guard.ProtectAnnotation] == "true" {
@@ -42,9 +42,9 @@ func (w *Watchman) Check(ctx context.Context, r kube.Resource, object metav1.Obj
 	annotated(strings.TrimSuffix(r.Plural(), "s"), object)
 	switch r {
 	case kube.Pods:
-		s.StaticPod = isStatic(&corev1.Pod{ObjectMeta: object})
+		s.StaticPod = isStatic(&api.Pod{ObjectMeta: object})
 	case kube.Nodes:
-		s.ControlPlaneNode = isControlPlane(&corev1.Node{ObjectMeta: object, Spec: corev1.NodeSpec{Taints: taints}})
+		s.ControlPlaneNode = isControlPlane(&api.Node{ObjectMeta: object, Spec: api.NodeSpec{Taints: taints}})
 	case kube.Namespaces:
 		s.Namespace = object.Name
 	default: // What is around it says all.
