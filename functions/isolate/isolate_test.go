@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -439,6 +440,51 @@ func TestConflictIsTriedAgain(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, record(t, &pod)); diff != "" {
 				t.Errorf("what is to be put back (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What selects the pod takes time to find, and may not be found at all: until then the pod is cut off, if not out of service.
+func TestPodIsCutOffBeforeItIsTakenOutOfService(t *testing.T) {
+	t.Parallel()
+	env := testkit.Cluster(t)
+	for name, fault := range map[string]*testkit.Fault{
+		"the Services cannot be listed":    {Verb: "list", Resource: "services", Effect: testkit.Answers(http.StatusInternalServerError, 0)},
+		"the policies cannot be listed":    {Verb: "list", Resource: "networkpolicies", Effect: testkit.Resets()},
+		"the other labels cannot come off": {Verb: "patch", Resource: "pods", After: 1, Effect: testkit.Resets()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			namespace := env.Namespace(t)
+			env.Create(t, testkit.Service(namespace, "web"))
+			pod := env.Deploy(t, web(namespace))[0]
+			before := own(pod.Labels)
+			r := run(t, nil)
+			r.Proxy.Inject(fault)
+			alert := testkit.AlertFor(t, pod)
+			testkit.Post(t, r, alert).Expect(t, "500")
+
+			cutOff := maps.Clone(before)
+			cutOff[isolatedLabel] = string(pod.UID)
+			env.Get(t, &pod)
+			if diff := cmp.Diff(cutOff, own(pod.Labels)); diff != "" {
+				t.Errorf("labels of the pod that is cut off (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(settings{isolatedLabel: ""}, record(t, &pod)); diff != "" {
+				t.Errorf("what is to be put back (-want +got):\n%s", diff)
+			}
+			policyOf(t, env, pod)
+
+			r.Proxy.Heal()
+			testkit.Post(t, r, alert).Expect(t, "200 applied")
+			env.Get(t, &pod)
+			if diff := cmp.Diff(settings{isolatedLabel: string(pod.UID), "team": "red"}, own(pod.Labels)); diff != "" {
+				t.Errorf("labels of the suspect (-want +got):\n%s", diff)
+			}
+			want := settings{isolatedLabel: "", "app": before["app"], "pod-template-hash": before["pod-template-hash"]}
+			if diff := cmp.Diff(want, record(t, &pod)); diff != "" {
+				t.Errorf("what is to be put back afterwards (-want +got):\n%s", diff)
 			}
 		})
 	}
