@@ -2,7 +2,7 @@
 // takes the pod out of service, so that it can be studied while a clean replica takes over.
 //
 // It makes a NetworkPolicy for this one pod, owned by the pod and selecting it by a label
-// nobody else has, and, with DETACH, then takes off the labels by which Services, the owner and
+// nobody else has, and, with DETACH, takes off the labels by which Services, the owner and
 // other policies select the pod. A restore record says how to undo it. Kubernetes policies only ever add permissions, so it
 // computes what other policies still allow and says so in the outcome.
 //
@@ -66,6 +66,7 @@ type responder struct {
 	config  Config
 	client  *kube.Client
 	records *restore.Writer
+	dryRun  bool
 }
 
 func newResponder(c Config, common response.Settings) (response.Responder, error) {
@@ -74,7 +75,7 @@ func newResponder(c Config, common response.Settings) (response.Responder, error
 		return nil, err
 	}
 	records := restore.NewWriter("isolate", c.Terms, common.Store)
-	return &responder{target.NewPodFinder(client, c.Settings, target.LevelPod), c, client, records}, nil
+	return &responder{target.NewPodFinder(client, c.Settings, target.LevelPod), c, client, records, common.DryRun}, nil
 }
 
 // Techniques implements response.Defender.
@@ -88,28 +89,20 @@ func (r *responder) Techniques() []response.Technique {
 	return []response.Technique{response.NetworkTrafficFiltering}
 }
 
-// Respond implements response.Responder. The policy comes first: the pod is cut off in the moment in which it gets the
-// policy's label.
+// Respond implements response.Responder.
 func (r *responder) Respond(ctx context.Context, alert falco.Alert) (response.Outcome, error) {
 	found := target.FoundFrom(ctx)
 	if found.Pod.Spec.HostNetwork {
 		return response.Refuse(response.HostNetwork, "the pod uses its node's network, which no policy can cut for it alone"), nil
 	}
-	made, err := r.ensurePolicy(ctx, found.Pod)
-	if err != nil {
-		return response.Outcome{}, err
-	}
 	var done isolation
 	declined, err := r.Try(ctx, func(found *target.Found) (response.Outcome, error) {
-		return response.Outcome{}, r.contain(ctx, &done, found, alert)
+		return response.Outcome{}, r.isolate(ctx, &done, found, alert)
 	})
 	if err != nil || declined.Verdict != "" {
 		return declined, err
 	}
-	open := residual(done.policies, policyName(found.Pod), done.labels, r.directions())
-	o := r.outcome(found, append(made, done.changes...), open)
-	o.Message = done.note.Told(o.Message)
-	return o, nil
+	return r.outcome(found, done), nil
 }
 
 func (r *responder) directions() []api.PolicyType {

@@ -409,14 +409,11 @@ func TestConflictIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
 	for name, tc := range map[string]struct {
-		after int // changes of the pod before that
 		times int // how often somebody else is faster; 0 is always
 		want  string
 	}{
-		"with a change of somebody else":      {0, 1, "200 applied"},
-		"with changes that do not end":        {0, 0, "500"},
-		"between the label and the others":    {1, 1, "200 applied"},
-		"between them, with no end of change": {1, 0, "500"},
+		"with a change of somebody else": {1, "200 applied"},
+		"with changes that do not end":   {0, "500"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -424,7 +421,7 @@ func TestConflictIsTriedAgain(t *testing.T) {
 			want := settings{isolatedLabel: "", "app": "web", "pod-template-hash": pod.Labels["pod-template-hash"]}
 			r := run(t, nil)
 			changes := 0
-			r.Proxy.Inject(&testkit.Fault{Verb: "patch", Resource: "pods", After: tc.after, Times: tc.times, Effect: testkit.Meanwhile(func() {
+			r.Proxy.Inject(&testkit.Fault{Verb: "patch", Resource: "pods", Times: tc.times, Effect: testkit.Meanwhile(func() {
 				changes++
 				env.Patch(t, pod.DeepCopy(), map[string]any{"metadata": map[string]any{"labels": map[string]any{"theirs": fmt.Sprint(changes)}}})
 			})})
@@ -445,47 +442,105 @@ func TestConflictIsTriedAgain(t *testing.T) {
 	}
 }
 
-// What selects the pod takes time to find, and may not be found at all: until then the pod is cut off, if not out of service.
-func TestPodIsCutOffBeforeItIsTakenOutOfService(t *testing.T) {
+// Where not all that selects the pod can be seen, or the pod cannot be changed, it stays as it was, and the next attempt does it all.
+func TestIsolationIsWholeOrNotAtAll(t *testing.T) {
 	t.Parallel()
 	env := testkit.Cluster(t)
-	for name, fault := range map[string]*testkit.Fault{
-		"the Services cannot be listed":    {Verb: "list", Resource: "services", Effect: testkit.Answers(http.StatusInternalServerError, 0)},
-		"the policies cannot be listed":    {Verb: "list", Resource: "networkpolicies", Effect: testkit.Resets()},
-		"the other labels cannot come off": {Verb: "patch", Resource: "pods", After: 1, Effect: testkit.Resets()},
+	for name, tc := range map[string]struct {
+		fault *testkit.Fault
+		want  string
+	}{
+		"the Services cannot be listed":          {&testkit.Fault{Verb: "list", Resource: "services", Effect: testkit.Answers(http.StatusInternalServerError, 0)}, "500"},
+		"the Services may not be listed":         {&testkit.Fault{Verb: "list", Resource: "services", Effect: testkit.Answers(http.StatusForbidden, 0)}, "422"},
+		"the policies cannot be listed":          {&testkit.Fault{Verb: "list", Resource: "networkpolicies", Effect: testkit.Resets()}, "500"},
+		"the policy cannot be made":              {&testkit.Fault{Verb: "create", Resource: "networkpolicies", Effect: testkit.Answers(http.StatusInternalServerError, 0)}, "500"},
+		"the pod cannot be changed":              {&testkit.Fault{Verb: "patch", Resource: "pods", Effect: testkit.Resets()}, "500"},
+		"the policy is there and then it is not": {&testkit.Fault{Verb: "create", Resource: "networkpolicies", Effect: testkit.Answers(http.StatusNotFound, 0)}, "500"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			namespace := env.Namespace(t)
 			env.Create(t, testkit.Service(namespace, "web"))
 			pod := env.Deploy(t, web(namespace))[0]
-			before := own(pod.Labels)
+			before := pod.DeepCopy()
 			r := run(t, nil)
-			r.Proxy.Inject(fault)
+			r.Proxy.Inject(tc.fault)
 			alert := testkit.AlertFor(t, pod)
-			testkit.Post(t, r, alert).Expect(t, "500")
-
-			cutOff := maps.Clone(before)
-			cutOff[isolatedLabel] = string(pod.UID)
+			testkit.Post(t, r, alert).Expect(t, tc.want)
 			env.Get(t, &pod)
-			if diff := cmp.Diff(cutOff, own(pod.Labels)); diff != "" {
-				t.Errorf("labels of the pod that is cut off (-want +got):\n%s", diff)
+			if diff := cmp.Diff(before.Labels, pod.Labels); diff != "" {
+				t.Errorf("labels of the pod (-before +after):\n%s", diff)
 			}
-			if diff := cmp.Diff(settings{isolatedLabel: ""}, record(t, &pod)); diff != "" {
-				t.Errorf("what is to be put back (-want +got):\n%s", diff)
-			}
-			policyOf(t, env, pod)
-
 			r.Proxy.Heal()
 			testkit.Post(t, r, alert).Expect(t, "200 applied")
 			env.Get(t, &pod)
 			if diff := cmp.Diff(settings{isolatedLabel: string(pod.UID), "team": "red"}, own(pod.Labels)); diff != "" {
 				t.Errorf("labels of the suspect (-want +got):\n%s", diff)
 			}
-			want := settings{isolatedLabel: "", "app": before["app"], "pod-template-hash": before["pod-template-hash"]}
-			if diff := cmp.Diff(want, record(t, &pod)); diff != "" {
-				t.Errorf("what is to be put back afterwards (-want +got):\n%s", diff)
+			policyOf(t, env, pod)
+		})
+	}
+}
+
+// A pod that has left the policies of its own, and has not the one that was made for it, would be allowed more than before.
+func TestPolicyThatGoesInTheMiddleIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	env := testkit.Cluster(t)
+	allow := map[string]any{"spec": map[string]any{"egress": []any{map[string]any{}}}}
+	for name, tc := range map[string]struct {
+		isolated bool // before
+		verb     string
+		resource string
+		after    int
+		act      func(*testing.T, *networkingv1.NetworkPolicy)
+		want     string
+	}{
+		"gone before the pod is changed":      {false, "patch", "pods", 0, func(t *testing.T, p *networkingv1.NetworkPolicy) { env.Delete(t, p) }, "200 applied"},
+		"opened before the pod is changed":    {false, "patch", "pods", 0, func(t *testing.T, p *networkingv1.NetworkPolicy) { env.Patch(t, p, allow) }, "200 applied"},
+		"gone from a pod that was isolated":   {true, "list", "networkpolicies", 0, func(t *testing.T, p *networkingv1.NetworkPolicy) { env.Delete(t, p) }, "200 applied"},
+		"opened at a pod that was isolated":   {true, "get", "networkpolicies", 1, func(t *testing.T, p *networkingv1.NetworkPolicy) { env.Patch(t, p, allow) }, "200 applied"},
+		"changed while it is being put right": {true, "get", "networkpolicies", 0, func(t *testing.T, p *networkingv1.NetworkPolicy) { env.Patch(t, p, allow) }, "200 applied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pod := env.Deploy(t, web(env.Namespace(t)))[0]
+			r := run(t, nil)
+			alert := testkit.AlertFor(t, pod)
+			if tc.isolated {
+				testkit.Post(t, r, alert).Expect(t, "200 applied")
 			}
+			policy := testkit.NetworkPolicy(pod.Namespace, policyName(&pod), nil)
+			r.Proxy.Inject(&testkit.Fault{Verb: tc.verb, Resource: tc.resource, After: tc.after, Times: 1, Effect: testkit.Meanwhile(func() { tc.act(t, policy) })})
+			testkit.Post(t, r, alert).Expect(t, tc.want)
+			now := policyOf(t, env, pod).Spec
+			if len(now.Ingress)+len(now.Egress) > 0 || len(now.PolicyTypes) != 2 || now.PodSelector.MatchLabels[isolatedLabel] != string(pod.UID) {
+				t.Errorf("the policy is %+v, want one that allows nothing", now)
+			}
+			env.Get(t, &pod)
+			if pod.Labels[isolatedLabel] != string(pod.UID) {
+				t.Errorf("the pod's labels are %v", pod.Labels)
+			}
+		})
+	}
+}
+
+// Whoever can change the pod must not make its isolation one that cannot be undone, or never ends.
+func TestLabelThatSomebodyPutOnBeforeIsWrittenDown(t *testing.T) {
+	t.Parallel()
+	env := testkit.Cluster(t)
+	for _, detach := range []string{"true", "false"} {
+		t.Run("DETACH="+detach, func(t *testing.T) {
+			t.Parallel()
+			pod := env.Deploy(t, web(env.Namespace(t)))[0]
+			env.Patch(t, &pod, map[string]any{"metadata": map[string]any{"labels": map[string]any{isolatedLabel: string(pod.UID)}}})
+			r := run(t, settings{"DETACH": detach, "TTL": "1h"})
+			alert := testkit.AlertFor(t, pod)
+			testkit.Post(t, r, alert).Expect(t, "200 applied")
+			env.Get(t, &pod)
+			if back, ok := record(t, &pod)[isolatedLabel]; !ok || back != "" {
+				t.Errorf("the record puts back %q, want the label gone", back)
+			}
+			testkit.Post(t, r, alert).Expect(t, "200 unchanged already-so")
 		})
 	}
 }

@@ -10,25 +10,26 @@ import (
 	"github.com/riposte-dev/riposte/shared/target"
 )
 
-func (r *responder) outcome(found *target.Found, changes []response.Change, residual []Residual) response.Outcome {
+func (r *responder) outcome(found *target.Found, done isolation) response.Outcome {
 	pod := found.Pod
 	o := response.Outcome{
 		Verdict: response.Applied,
 		Message: fmt.Sprintf("isolated pod %s/%s", pod.Namespace, pod.Name),
-		Changes: changes,
-		Details: map[string]any{"policy": policyName(pod), "residual": residual, "notes": r.notes(found)},
+		Changes: done.changes,
+		Details: map[string]any{"policy": policyName(pod), "residual": done.residual, "notes": r.notes(found)},
 	}
-	if len(changes) == 0 {
+	if len(done.changes) == 0 {
 		o.Verdict, o.Reason, o.Message = response.Unchanged, response.AlreadySo, "the pod already is isolated"
 	}
-	if len(residual) > 0 {
+	if len(done.residual) > 0 {
 		names := map[string]bool{}
-		for _, x := range residual {
+		for _, x := range done.residual {
 			names[x.Policy] = true
 		}
 		o.Reason = response.ResidualTraffic
 		o.Message += "; other policies still allow traffic: " + strings.Join(slices.Sorted(maps.Keys(names)), ", ")
 	}
+	o.Message = done.note.Told(o.Message)
 	return o
 }
 

@@ -1,18 +1,12 @@
 package function
 
 import (
-	"context"
-	"fmt"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/riposte-dev/riposte/shared/kube"
 	"github.com/riposte-dev/riposte/shared/kube/api"
-	"github.com/riposte-dev/riposte/shared/response"
 	"github.com/riposte-dev/riposte/shared/restore"
 )
 
@@ -20,48 +14,6 @@ import (
 const isolatedLabel = restore.Isolated
 
 func policyName(pod metav1.Object) string { return restore.PolicyName(string(pod.GetUID())) }
-
-// ensurePolicy makes the pod's policy, or puts it right if somebody changed it.
-func (r *responder) ensurePolicy(ctx context.Context, pod *api.Pod) ([]response.Change, error) {
-	want := r.policy(pod)
-	change := response.Change{Field: "networkpolicies/" + want.Name, After: want.Spec}
-	if pod.Labels[isolatedLabel] != string(pod.UID) { // It has none, most likely.
-		err := r.client.Create(ctx, kube.NetworkPolicies, pod.Namespace, want)
-		if err == nil {
-			return []response.Change{change}, nil
-		}
-		if !apierrors.IsAlreadyExists(err) {
-			return nil, fmt.Errorf("policy for pod %s: %w", pod.Name, err)
-		}
-	}
-	var policies api.NetworkPolicyList
-	if err := r.client.List(ctx, kube.NetworkPolicies, want.Namespace, &policies); err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(policies.Items, func(p api.NetworkPolicy) bool { return p.Name == want.Name })
-	if i < 0 {
-		return []response.Change{change}, r.client.Create(ctx, kube.NetworkPolicies, pod.Namespace, want)
-	}
-	have := &policies.Items[i]
-	if equality.Semantic.DeepEqual(have.Spec, want.Spec) {
-		return nil, nil
-	}
-	change.Before = have.Spec
-	// Written out in full: what a merge patch does not mention would stay.
-	selector := map[string]any{}
-	for key := range have.Spec.PodSelector.MatchLabels {
-		selector[key] = nil
-	}
-	for key, value := range want.Spec.PodSelector.MatchLabels {
-		selector[key] = value
-	}
-	spec := map[string]any{
-		"podSelector": map[string]any{"matchLabels": selector, "matchExpressions": nil},
-		"policyTypes": want.Spec.PolicyTypes, "ingress": want.Spec.Ingress, "egress": want.Spec.Egress,
-	}
-	patch := map[string]any{"metadata": map[string]any{"uid": have.UID, "resourceVersion": have.ResourceVersion}, "spec": spec}
-	return []response.Change{change}, r.client.Merge(ctx, kube.NetworkPolicies, want.Namespace, want.Name, patch, nil)
-}
 
 // policy allows what the settings allow and nothing else. It belongs to the pod and goes with it.
 func (r *responder) policy(pod *api.Pod) *api.NetworkPolicy {

@@ -75,6 +75,17 @@ func (w *Writer) Note(ctx context.Context, o *Object, alert falco.Alert, changes
 	return Note{Labels: map[string]string{}, Annotations: map[string]string{}, Without: err.Error()}, nil
 }
 
+// Wrote says whether the object has a record of this writer that is believed.
+func (w *Writer) Wrote(o *Object) (bool, error) {
+	keys, err := ReadKeys(w.terms.Key)
+	if err != nil {
+		return false, err
+	}
+	records, _ := keys.Records(o)
+	_, had := records[w.name]
+	return had, nil
+}
+
 // marks are those of an object with these records. The error says that they do not fit on it.
 func (w *Writer) marks(keys Keys, o *Object, records map[string]Record) (Note, error) {
 	text, err := keys.Seal(records[w.name])

@@ -59,7 +59,8 @@ func begin[T any](ctx context.Context, p *PodFinder, r kube.Resource, namespace,
 func read[T any](ctx context.Context, p *PodFinder, wait func() (T, error), r kube.Resource, namespace, name string) (T, error) {
 	if wait != nil {
 		object, err := wait()
-		if !errors.Is(err, context.Canceled) || ctx.Err() != nil { // Somebody else began it, and needs it no more.
+		theirs := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) // Somebody else may have begun it.
+		if !theirs || ctx.Err() != nil {
 			return object, err
 		}
 	}

@@ -79,10 +79,9 @@ func changes() []change {
 			done: func(e event) bool { return e.Object.Metadata.Labels["riposte.dev/suspect"] == "true" },
 		},
 		{
-			// From its label on the pod is cut off. Those by which it is selected come off later, before the answer.
 			function: "isolate",
-			bare:     patch(podPath, types.MergePatchType, `{"metadata":{"labels":{"riposte.dev/isolated":"true"}}}`),
-			done:     func(e event) bool { return e.Object.Metadata.Labels[restore.Isolated] != "" },
+			bare:     patch(podPath, types.MergePatchType, `{"metadata":{"labels":{"app":null,"riposte.dev/isolated":"true"}}}`),
+			done:     func(e event) bool { return e.Type == "MODIFIED" && e.Object.Metadata.Labels["app"] == "" },
 		},
 		{
 			function: "taint", node: true,
