@@ -48,12 +48,17 @@ func TestTypesAreThoseOfKubernetes(t *testing.T) {
 // What is written is what they write, empty or not.
 func TestWhatIsWrittenIsWhatTheyWrite(t *testing.T) {
 	for _, c := range []struct{ ours, theirs any }{
-		{api.Taint{}, &corev1.Taint{}}, {api.Taint{Key: "a", Value: "b", Effect: "NoExecute"}, &corev1.Taint{}},
-		{api.NetworkPolicySpec{}, &networkingv1.NetworkPolicySpec{}}, {api.NetworkPolicyPeer{}, &networkingv1.NetworkPolicyPeer{}},
-		{api.NetworkPolicyPort{}, &networkingv1.NetworkPolicyPort{}}, {api.IPBlock{}, &networkingv1.IPBlock{}},
-		{api.ContainerState{}, &corev1.ContainerState{}}, {api.ContainerStateTerminated{}, &corev1.ContainerStateTerminated{}},
+		{api.Taint{}, &corev1.Taint{}},
+		{api.Taint{Key: "a", Value: "b", Effect: "NoExecute"}, &corev1.Taint{}},
+		{api.NetworkPolicySpec{}, &networkingv1.NetworkPolicySpec{}},
+		{api.NetworkPolicyPeer{}, &networkingv1.NetworkPolicyPeer{}},
+		{api.NetworkPolicyPort{}, &networkingv1.NetworkPolicyPort{}},
+		{api.IPBlock{}, &networkingv1.IPBlock{}},
+		{api.ContainerState{}, &corev1.ContainerState{}},
+		{api.ContainerStateTerminated{}, &corev1.ContainerStateTerminated{}},
 		{api.ContainerState{Running: &api.ContainerStateRunning{}, Waiting: &api.ContainerStateWaiting{Reason: "a"}}, &corev1.ContainerState{}},
-		{api.ObjectReference{}, &corev1.ObjectReference{}}, {api.ObjectReference{Kind: "Pod", Name: "p"}, &corev1.ObjectReference{}},
+		{api.ObjectReference{}, &corev1.ObjectReference{}},
+		{api.ObjectReference{Kind: "Pod", Name: "p"}, &corev1.ObjectReference{}},
 	} {
 		convert(t, c.ours, c.theirs)
 		if !same(t, c.ours, c.theirs) {
