@@ -138,7 +138,7 @@ func (o Options) withFunc(ctx context.Context, p *plan, cluster *Cluster, object
 		for _, e := range differs(services[f.Name], f) {
 			args = append(args, "--env", e)
 		}
-		p.steps = append(p.steps, o.command([]string{"GOWORK=off", "GOFLAGS=-trimpath -tags=lambda.norpc '-ldflags=-s -w'"}, "func", args...))
+		p.steps = append(p.steps, o.command([]string{"GOWORK=off", "GOFLAGS=-trimpath '-ldflags=-s -w'"}, "func", args...))
 	}
 	return nil
 }

@@ -15,8 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/aws/aws-lambda-go/lambda"
-
 	"github.com/riposte-dev/riposte/shared/config"
 )
 
@@ -41,9 +39,9 @@ func (h hosting) Validate() error {
 // https://go.dev/doc/gc-guide#GOGC
 const gcPercent = 200
 
-// Main is the main of every function's binary: on Lambda where AWS_LAMBDA_RUNTIME_API is set, else an
-// HTTP server until SIGTERM or SIGINT. It does not return.
-func Main(f *Function) {
+// Main is the main of package program: on Lambda, where AWS_LAMBDA_RUNTIME_API is set, by startLambda, which takes a handler and does
+// not return; else as an HTTP server until SIGTERM or SIGINT. It does not return.
+func (f *Function) Main(startLambda func(handler any)) {
 	f.arguments(os.Args[1:])
 	environ := config.Environ()
 	if environ["GOGC"] == "" {
@@ -56,7 +54,7 @@ func Main(f *Function) {
 		fatal(f.spec.Name, err)
 	}
 	if onLambda {
-		lambda.Start(f.invoke)
+		startLambda(f.invoke)
 	}
 	if err := f.serve(host); err != nil {
 		f.log.Error("server stopped", "error", err.Error())

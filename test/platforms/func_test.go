@@ -24,7 +24,7 @@ import (
 // are those of make deploy, for a result as small as ours, and for Go's cache. GOWORK=off, because a folder below the workspace is
 // none of it; nothing else, -mod=mod for instance, may be needed.
 func funcEnviron() []string {
-	return append(os.Environ(), "GOWORK=off", "GOFLAGS=-trimpath -buildvcs=false -tags=lambda.norpc '-ldflags=-s -w'",
+	return append(os.Environ(), "GOWORK=off", "GOFLAGS=-trimpath -buildvcs=false '-ldflags=-s -w'",
 		"CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 }
 

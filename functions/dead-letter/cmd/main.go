@@ -5,7 +5,7 @@ package main
 
 import (
 	function "github.com/riposte-dev/riposte/functions/dead-letter"
-	"github.com/riposte-dev/riposte/shared/serve"
+	"github.com/riposte-dev/riposte/shared/serve/program"
 )
 
-func main() { serve.Main(function.New()) }
+func main() { program.Main(function.New()) }
