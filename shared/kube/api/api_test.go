@@ -99,9 +99,11 @@ func tag(f reflect.StructField) string {
 	return name
 }
 
-// A policy is here as a whole: what isolate compares and says of one lacks nothing.
-func TestPolicyIsWhole(t *testing.T) {
+// What is compared, or written back, is here as a whole: isolate lacks nothing of a policy, and taint takes nothing from the taints
+// that it found on a node.
+func TestPoliciesAndTaintsAreWhole(t *testing.T) {
 	within(t, "NetworkPolicySpec", reflect.TypeFor[networkingv1.NetworkPolicySpec](), reflect.TypeFor[api.NetworkPolicySpec]())
+	within(t, "Taint", reflect.TypeFor[corev1.Taint](), reflect.TypeFor[api.Taint]())
 	port, protocol, end := intstr.FromString("http"), api.ProtocolTCP, int32(90)
 	ours := api.NetworkPolicySpec{
 		PolicyTypes: []api.PolicyType{api.PolicyTypeIngress},
